@@ -1,0 +1,126 @@
+/// One place where an identity's tokens go, as the configuration describes it: a value, no deed.
+package enum Delivery: Hashable, Sendable {
+  case file(FileDelivery)
+
+  /// The path that this delivery alone may write.
+  package var path: Path {
+    switch self {
+    case .file(let file): file.path
+    }
+  }
+
+  /// The bytes that the place holds when it holds `token` of `identity`.
+  package func content(_ token: Token, of identity: Identity) -> [UInt8] {
+    switch self {
+    case .file(let file): file.format.render(token, of: identity)
+    }
+  }
+
+  /// The compact token inside `content`; nil when `content` has not this delivery's form.
+  package func token(in content: [UInt8]) -> [UInt8]? {
+    switch self {
+    case .file(let file): file.format.token(in: content)
+    }
+  }
+}
+
+/// A file that always holds the identity's fresh token.
+package struct FileDelivery: Hashable, Sendable {
+  package let path: Path
+  package let format: Format
+  /// uid and gid, nil for the daemon's own.
+  package let owner: UInt32?
+  package let group: UInt32?
+  /// Permission bits, 0 to 0o7777.
+  package let mode: UInt16
+  /// Written through in place of renamed over: for a target that is a mount point.
+  package let inPlace: Bool
+
+  package init(
+    path: Path, format: Format, owner: UInt32?, group: UInt32?, mode: UInt16, inPlace: Bool
+  ) {
+    self.path = path
+    self.format = format
+    self.owner = owner
+    self.group = group
+    self.mode = mode
+    self.inPlace = inPlace
+  }
+}
+
+/// An absolute path, compared byte for byte as the kernel does (`String` compares by canonical
+/// equivalence, which takes two different files for one).
+package struct Path: Hashable, Sendable, CustomStringConvertible {
+  package let description: String
+
+  package init(_ description: String) { self.description = description }
+
+  package static func == (left: Path, right: Path) -> Bool {
+    left.description.utf8.elementsEqual(right.description.utf8)
+  }
+  package func hash(into hasher: inout Hasher) {
+    for byte in description.utf8 { hasher.combine(byte) }
+  }
+
+  /// What follows the last slash.
+  package var name: String { String(description.split(separator: "/").last ?? "") }
+  /// What precedes the last slash; `/` for a file in the root folder.
+  package var folder: Path {
+    let parent = description.utf8.lastIndex(of: UInt8(ascii: "/")).map { description[..<$0] } ?? ""
+    return Path(parent.isEmpty ? "/" : String(parent))
+  }
+}
+
+/// What a delivered file looks like.
+package enum Format: Hashable, Sendable {
+  /// The compact token, no newline.
+  case token
+  /// `NAME=token` and a newline: for `EnvironmentFile=` (systemd.exec(5)) and `source`.
+  case env(variable: String)
+  /// One JSON object with the token and what is known of it.
+  case json
+  /// `Authorization: Bearer token` and a newline (RFC 6750 section 2.1): for `curl -H @file`.
+  case header
+
+  /// The names in the configuration.
+  package static let names = ["token", "env", "json", "header"]
+
+  private static let headerStart = Array("Authorization: Bearer ".utf8)
+
+  fileprivate func render(_ token: Token, of identity: Identity) -> [UInt8] {
+    switch self {
+    case .token: return token.compact
+    case .env(let variable): return Array("\(variable)=".utf8) + token.compact + [0x0a]
+    case .header: return Format.headerStart + token.compact + [0x0a]
+    case .json:
+      let object = JSON.object([
+        JSON.Member("identity", .string(identity.name)),
+        JSON.Member("token", .string(String(decoding: token.compact, as: UTF8.self))),
+        JSON.Member("user_id", .string(identity.userID)),
+        JSON.Member("role", .string(identity.role.rawValue)),
+        JSON.Member("issued_at", .string(Instant(seconds: token.issuedAt).rfc3339)),
+        JSON.Member("expires_at", .string(token.expiry.rfc3339)),
+        JSON.Member("refresh_at", .string(identity.due(token).rfc3339)),
+      ])
+      var bytes: [UInt8] = []
+      object.append(to: &bytes)
+      return bytes + [0x0a]
+    }
+  }
+
+  fileprivate func token(in content: [UInt8]) -> [UInt8]? {
+    switch self {
+    case .token: return content
+    case .env(let variable): return line(content, after: Array("\(variable)=".utf8))
+    case .header: return line(content, after: Format.headerStart)
+    case .json:
+      guard case .string(let text)? = (try? JSON(parsing: content))?["token"] else { return nil }
+      return Array(text.utf8)
+    }
+  }
+
+  private func line(_ content: [UInt8], after start: [UInt8]) -> [UInt8]? {
+    guard content.starts(with: start), content.last == 0x0a else { return nil }
+    return Array(content.dropFirst(start.count).dropLast())
+  }
+}

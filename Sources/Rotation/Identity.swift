@@ -1,0 +1,146 @@
+/// A named entry of the configuration: whom a token speaks for, and where it goes.
+///
+/// No invalid value exists: `init` refuses it, and says why in words for the configuration's
+/// author.
+package struct Identity: Hashable, Sendable {
+  /// `[a-z0-9][a-z0-9._-]{0,63}`.
+  package let name: String
+  package let userID: String
+  package let role: Role
+  package let claims: ClaimsTemplate
+  /// `exp - iat`, whole seconds.
+  package let lifetime: Duration
+  /// No token with this much life or less is left in a delivery; below `lifetime`.
+  package let refreshBefore: Duration
+  package let deliveries: [Delivery]
+
+  /// `claims` are the configured ones, in their order. All arguments are checked; the error says
+  /// what is allowed.
+  package init(
+    name: String, userID: String, role: Role, claims: [JSON.Member], lifetime: Duration,
+    refreshBefore: Duration, deliveries: [Delivery]
+  ) throws(Failure) {
+    if let fault = Identity.fault(inName: name) ?? Identity.fault(inUserID: userID)
+      ?? Identity.fault(inLifetime: lifetime)
+      ?? Identity.fault(inRefreshBefore: refreshBefore, lifetime: lifetime)
+      ?? claims.lazy.compactMap(Identity.fault(inClaim:)).first
+    {
+      throw Failure(fault)
+    }
+    guard deliveries.count <= Limits.deliveries else {
+      throw Failure("an identity has at most \(Limits.deliveries) deliveries")
+    }
+    self.name = name
+    self.userID = userID
+    self.role = role
+    self.claims = ClaimsTemplate(userID: userID, role: role, claims: claims)
+    self.lifetime = lifetime
+    self.refreshBefore = refreshBefore
+    self.deliveries = deliveries
+  }
+}
+
+// MARK: What is allowed
+
+extension Identity {
+  package static func fault(inName name: String) -> String? {
+    let lettersAndDigits = Set("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
+    let others = lettersAndDigits.union("._-".utf8)
+    guard let first = name.utf8.first, lettersAndDigits.contains(first), name.utf8.count <= 64,
+      name.utf8.allSatisfy(others.contains)
+    else {
+      return "an identity's name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+        + "and begins with a letter or a digit"
+    }
+    return nil
+  }
+
+  package static func fault(inUserID userID: String) -> String? {
+    if userID.isEmpty { return "user_id must not be empty" }
+    if userID.utf8.count > Limits.userIDBytes {
+      return "user_id is longer than \(Limits.userIDBytes) bytes"
+    }
+    if userID.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) {
+      return "user_id must not contain control characters"
+    }
+    return nil
+  }
+
+  package static func fault(inLifetime lifetime: Duration) -> String? {
+    guard lifetime >= Limits.shortestLifetime, lifetime <= Limits.longestLifetime else {
+      return "lifetime must be from \(Limits.shortestLifetime.timeSpan) to 10 years"
+    }
+    guard lifetime.isWholeSeconds else {
+      return "lifetime must be a whole number of seconds, because exp and iat are"
+    }
+    return nil
+  }
+
+  package static func fault(
+    inRefreshBefore refreshBefore: Duration, lifetime: Duration
+  ) -> String? {
+    guard refreshBefore >= .zero, refreshBefore < lifetime else {
+      return "refresh_before (\(refreshBefore.timeSpan)) must be below the lifetime "
+        + "(\(lifetime.timeSpan)): say for example refresh_before: "
+        + "\(Duration.seconds(max(1, lifetime.components.seconds / 24)).timeSpan)"
+    }
+    return nil
+  }
+
+  /// Checks one configured claim: not one of jotd's own, and the registered ones of their type
+  /// (RFC 7519 section 4.1), because verifiers refuse others.
+  package static func fault(inClaim claim: JSON.Member) -> String? {
+    switch (claim.name, claim.value) {
+    case ("user_id", _), ("role", _), ("iat", _), ("exp", _):
+      return "the claim \(claim.name) is jotd's own to set"
+    case ("iss", .string), ("sub", .string), ("jti", .string), ("aud", .string): return nil
+    case ("iss", _), ("sub", _), ("jti", _): return "the claim \(claim.name) must be a string"
+    case ("aud", .array(let names)):
+      for name in names {
+        guard case .string = name else { return "the claim aud must be a string or a list of them" }
+      }
+      return nil
+    case ("aud", _): return "the claim aud must be a string or a list of them"
+    case ("nbf", .number): return nil
+    case ("nbf", _): return "the claim nbf must be a number (seconds since 1970)"
+    default: return nil
+    }
+  }
+
+  /// A warning about a window too short for the promise of freshness, or nil. `iat` and `exp` are
+  /// whole seconds: a token minted late in a second has up to a second less than its lifetime.
+  package var shortWindowWarning: String? {
+    guard lifetime - refreshBefore <= .seconds(1) else { return nil }
+    return "lifetime (\(lifetime.timeSpan)) less refresh_before (\(refreshBefore.timeSpan)) is "
+      + "a second or less: readers can see a token at the threshold, because iat and exp are "
+      + "whole seconds"
+  }
+}
+
+// MARK: When a rotation is due
+
+extension Identity {
+  /// When `token` is to be replaced: before its threshold by a spread of its own, which is
+  /// between `Limits.spreadLeast` and `Limits.spreadMost` of the window between lifetime and
+  /// threshold. The spread follows from the name and the moment of issue alone, so identities
+  /// minted together part, and a restarted daemon comes to the same moment.
+  package func due(_ token: Token) -> Instant {
+    let window = lifetime - refreshBefore
+    let least = min(window * Limits.spreadLeast.part, Limits.spreadLeast.atMost)
+    let most = min(window * Limits.spreadMost.part, Limits.spreadMost.atMost)
+    let fraction = spreadFraction(issuedAt: token.issuedAt)
+    let due = token.expiry - refreshBefore - (least + (most - least) * fraction)
+    // Before the next whole second nothing could be gained: the same token would come out.
+    return max(due, Instant(seconds: token.issuedAt + 1))
+  }
+
+  /// Evenly spread over 0..<1: FNV-1a over the name, mixed with the time as splitmix64 does.
+  private func spreadFraction(issuedAt: Int64) -> Double {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    hash &+= UInt64(bitPattern: issuedAt) &* 0x9e37_79b9_7f4a_7c15
+    hash = (hash ^ (hash >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    hash = (hash ^ (hash >> 27)) &* 0x94d0_49bb_1331_11eb
+    return Double((hash ^ (hash >> 31)) >> 11) / 9_007_199_254_740_992
+  }
+}

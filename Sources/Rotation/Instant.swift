@@ -1,0 +1,62 @@
+/// A moment of wall-clock time, the clock that verifiers of tokens use.
+///
+/// Counted in microseconds since 1970-01-01T00:00:00Z without leap seconds (POSIX time), so that
+/// the range of an `Int64` spans some 292,000 years each way and sums cannot overflow in practice.
+package struct Instant: Comparable, Hashable, Sendable {
+  package let microseconds: Int64
+
+  package init(microseconds: Int64) { self.microseconds = microseconds }
+
+  /// The instant of a whole `NumericDate` (RFC 7519 section 2).
+  package init(seconds: Int64) { self.microseconds = seconds * 1_000_000 }
+
+  /// The last whole second at or before this instant: what `iat` says of it.
+  package var wholeSeconds: Int64 {
+    let (quotient, remainder) = microseconds.quotientAndRemainder(dividingBy: 1_000_000)
+    return remainder < 0 ? quotient - 1 : quotient
+  }
+
+  package static func < (left: Instant, right: Instant) -> Bool {
+    left.microseconds < right.microseconds
+  }
+  package static func + (instant: Instant, span: Duration) -> Instant {
+    Instant(microseconds: instant.microseconds + span.microseconds)
+  }
+  package static func - (instant: Instant, span: Duration) -> Instant {
+    Instant(microseconds: instant.microseconds - span.microseconds)
+  }
+  package static func - (left: Instant, right: Instant) -> Duration {
+    .microseconds(left.microseconds - right.microseconds)
+  }
+}
+
+extension Instant {
+  /// RFC 3339 in UTC, whole seconds: `2026-11-23T18:17:00Z`. Independent of `TZ` and of locales.
+  package var rfc3339: String {
+    let seconds = wholeSeconds
+    var day = seconds / 86_400
+    var second = seconds % 86_400
+    if second < 0 {
+      day -= 1
+      second += 86_400
+    }
+    // Civil date from a day count: the year starts in March, so that the leap day comes last.
+    let shifted = day + 719_468
+    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+    let dayOfEra = shifted - era * 146_097
+    let yearOfEra =
+      (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let marchMonth = (5 * dayOfYear + 2) / 153
+    let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
+    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+    let dayOfMonth = dayOfYear - (153 * marchMonth + 2) / 5 + 1
+    return "\(padded(year, 4))-\(padded(month, 2))-\(padded(dayOfMonth, 2))"
+      + "T\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))Z"
+  }
+}
+
+private func padded(_ number: Int64, _ width: Int) -> String {
+  let digits = String(number)
+  return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+}

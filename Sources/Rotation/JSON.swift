@@ -1,0 +1,294 @@
+/// A JSON value (RFC 8259) whose members keep their order and whose numbers keep their text.
+///
+/// Our own reader, because a token with a duplicate claim name must be refused (RFC 7519 section
+/// 4 leaves it to the implementation; last-one-wins is an attack), and no decoder of Foundation
+/// tells. Our own writer, because claim bytes must be the same at every minting.
+package enum JSON: Sendable {
+  case null
+  case bool(Bool)
+  /// A number, as RFC 8259 section 6 writes it.
+  case number(String)
+  case string(String)
+  case array([JSON])
+  case object([Member])
+
+  package struct Member: Sendable {
+    package let name: String
+    package let value: JSON
+
+    package init(_ name: String, _ value: JSON) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  package static func number(_ value: Int64) -> JSON { .number(String(value)) }
+
+  /// The member called `name`, compared byte for byte; nil when there is none or this is no object.
+  package subscript(name: String) -> JSON? {
+    guard case .object(let members) = self else { return nil }
+    return members.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
+  }
+}
+
+// MARK: Writing
+
+extension JSON {
+  /// Appends the value without any white space.
+  package func append(to bytes: inout [UInt8]) {
+    switch self {
+    case .null: bytes += "null".utf8
+    case .bool(let value): bytes += (value ? "true" : "false").utf8
+    case .number(let text): bytes += text.utf8
+    case .string(let text): JSON.append(text, to: &bytes)
+    case .array(let elements):
+      bytes.append(UInt8(ascii: "["))
+      for (index, element) in elements.enumerated() {
+        if index > 0 { bytes.append(UInt8(ascii: ",")) }
+        element.append(to: &bytes)
+      }
+      bytes.append(UInt8(ascii: "]"))
+    case .object(let members):
+      bytes.append(UInt8(ascii: "{"))
+      for (index, member) in members.enumerated() {
+        if index > 0 { bytes.append(UInt8(ascii: ",")) }
+        member.append(to: &bytes)
+      }
+      bytes.append(UInt8(ascii: "}"))
+    }
+  }
+
+  /// The value on one line, as UTF-8 text.
+  package var text: String {
+    var bytes: [UInt8] = []
+    append(to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Appends a string with its quotation marks. Escapes what RFC 8259 section 7 requires, and
+  /// what could steer a terminal that shows it: DEL, C1 controls, and the characters that turn
+  /// the direction of writing.
+  fileprivate static func append(_ text: String, to bytes: inout [UInt8]) {
+    bytes.append(UInt8(ascii: "\""))
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": bytes += "\\\"".utf8
+      case "\\": bytes += "\\\\".utf8
+      case "\n": bytes += "\\n".utf8
+      case "\r": bytes += "\\r".utf8
+      case "\t": bytes += "\\t".utf8
+      case "\0"..<" ", "\u{7f}"..<"\u{a0}", "\u{200e}"..."\u{200f}", "\u{2028}"..."\u{202e}",
+        "\u{2066}"..."\u{2069}":
+        let hexadecimal = String(scalar.value, radix: 16)
+        bytes += "\\u".utf8
+        bytes += String(repeating: "0", count: 4 - hexadecimal.utf8.count).utf8
+        bytes += hexadecimal.utf8
+      default: bytes += UTF8.encode(scalar)!
+      }
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+}
+
+extension JSON.Member {
+  /// Appends `"name":value`.
+  package func append(to bytes: inout [UInt8]) {
+    JSON.append(name, to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
+    value.append(to: &bytes)
+  }
+}
+
+// MARK: Reading
+
+extension JSON {
+  /// Why a text is not JSON, or not JSON that jotd accepts. Never quotes the text.
+  package struct Fault: Error, Sendable {
+    package let detail: String
+  }
+
+  /// Reads exactly one value. Refuses what RFC 8259 refuses, invalid UTF-8, lone surrogates,
+  /// duplicate member names at any depth, and nesting deeper than `Limits.nesting`.
+  package init(parsing bytes: [UInt8]) throws(Fault) {
+    var reader = JSONReader(bytes: bytes)
+    self = try reader.document()
+  }
+}
+
+private struct JSONReader {
+  let bytes: [UInt8]
+  var position = 0
+  var depth = 0
+
+  init(bytes: [UInt8]) { self.bytes = bytes }
+
+  mutating func document() throws(JSON.Fault) -> JSON {
+    skipWhiteSpace()
+    let value = try value()
+    skipWhiteSpace()
+    guard position == bytes.count else { throw fault("something follows the JSON value") }
+    return value
+  }
+
+  private func fault(_ detail: String) -> JSON.Fault {
+    JSON.Fault(detail: "\(detail) (at byte \(position))")
+  }
+
+  private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
+
+  private mutating func skipWhiteSpace() {
+    while let byte = next, byte == 0x20 || byte == 0x09 || byte == 0x0a || byte == 0x0d {
+      position += 1
+    }
+  }
+
+  private mutating func take(_ character: Unicode.Scalar) -> Bool {
+    guard next == UInt8(ascii: character) else { return false }
+    position += 1
+    return true
+  }
+
+  private mutating func value() throws(JSON.Fault) -> JSON {
+    switch next {
+    case UInt8(ascii: "{"): return try nested { (reader) throws(JSON.Fault) in try reader.object() }
+    case UInt8(ascii: "["): return try nested { (reader) throws(JSON.Fault) in try reader.array() }
+    case UInt8(ascii: "\""): return .string(try string())
+    case UInt8(ascii: "t"): return try word("true", .bool(true))
+    case UInt8(ascii: "f"): return try word("false", .bool(false))
+    case UInt8(ascii: "n"): return try word("null", .null)
+    case nil: throw fault("the JSON text ends early")
+    default: return .number(try number())
+    }
+  }
+
+  private mutating func nested(
+    _ read: (inout JSONReader) throws(JSON.Fault) -> JSON
+  ) throws(JSON.Fault) -> JSON {
+    depth += 1
+    guard depth <= Limits.nesting else {
+      throw fault("JSON is nested more than \(Limits.nesting) deep")
+    }
+    position += 1
+    let value = try read(&self)
+    depth -= 1
+    return value
+  }
+
+  private mutating func word(_ word: String, _ value: JSON) throws(JSON.Fault) -> JSON {
+    guard bytes[position...].starts(with: word.utf8) else { throw fault("not a JSON value") }
+    position += word.utf8.count
+    return value
+  }
+
+  private mutating func object() throws(JSON.Fault) -> JSON {
+    var members: [JSON.Member] = []
+    var names: Set<[UInt8]> = []
+    skipWhiteSpace()
+    if take("}") { return .object(members) }
+    repeat {
+      skipWhiteSpace()
+      guard next == UInt8(ascii: "\"") else { throw fault("a member name must be a string") }
+      let name = try string()
+      guard names.insert(Array(name.utf8)).inserted else {
+        throw fault("a member name occurs twice in one object")
+      }
+      skipWhiteSpace()
+      guard take(":") else { throw fault("a colon must follow a member name") }
+      skipWhiteSpace()
+      members.append(JSON.Member(name, try value()))
+      skipWhiteSpace()
+    } while take(",")
+    guard take("}") else { throw fault("an object must end with }") }
+    return .object(members)
+  }
+
+  private mutating func array() throws(JSON.Fault) -> JSON {
+    var elements: [JSON] = []
+    skipWhiteSpace()
+    if take("]") { return .array(elements) }
+    repeat {
+      skipWhiteSpace()
+      elements.append(try value())
+      skipWhiteSpace()
+    } while take(",")
+    guard take("]") else { throw fault("an array must end with ]") }
+    return .array(elements)
+  }
+
+  private mutating func number() throws(JSON.Fault) -> String {
+    let start = position
+    _ = take("-")
+    if !take("0") {
+      guard digits() else { throw fault("not a JSON value") }
+    }
+    if take(".") {
+      guard digits() else { throw fault("a digit must follow the decimal point") }
+    }
+    if take("e") || take("E") {
+      _ = take("+") || take("-")
+      guard digits() else { throw fault("a digit must follow the exponent sign") }
+    }
+    return String(decoding: bytes[start..<position], as: UTF8.self)
+  }
+
+  private mutating func digits() -> Bool {
+    let start = position
+    while let byte = next, (0x30...0x39).contains(byte) { position += 1 }
+    return position > start
+  }
+
+  private mutating func string() throws(JSON.Fault) -> String {
+    position += 1
+    var content: [UInt8] = []
+    while let byte = next {
+      position += 1
+      switch byte {
+      case UInt8(ascii: "\""):
+        guard let text = String(validating: content, as: UTF8.self) else {
+          throw fault("a string is not UTF-8")
+        }
+        return text
+      case UInt8(ascii: "\\"): try escape(into: &content)
+      case 0..<0x20: throw fault("a control character in a string must be escaped")
+      default: content.append(byte)
+      }
+    }
+    throw fault("a string must end with a quotation mark")
+  }
+
+  private mutating func escape(into content: inout [UInt8]) throws(JSON.Fault) {
+    guard let byte = next else { throw fault("the JSON text ends early") }
+    position += 1
+    switch byte {
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): content.append(byte)
+    case UInt8(ascii: "b"): content.append(0x08)
+    case UInt8(ascii: "f"): content.append(0x0c)
+    case UInt8(ascii: "n"): content.append(0x0a)
+    case UInt8(ascii: "r"): content.append(0x0d)
+    case UInt8(ascii: "t"): content.append(0x09)
+    case UInt8(ascii: "u"):
+      var code = UInt32(try fourHexadecimalDigits())
+      if (0xd800..<0xdc00).contains(code) {
+        guard take("\\"), take("u") else { throw fault("a lone surrogate in a string") }
+        let low = UInt32(try fourHexadecimalDigits())
+        guard (0xdc00..<0xe000).contains(low) else { throw fault("a lone surrogate in a string") }
+        code = 0x10000 + (code - 0xd800) << 10 + (low - 0xdc00)
+      }
+      guard let scalar = Unicode.Scalar(code) else { throw fault("a lone surrogate in a string") }
+      content += UTF8.encode(scalar)!
+    default: throw fault("an unknown escape in a string")
+    }
+  }
+
+  private mutating func fourHexadecimalDigits() throws(JSON.Fault) -> UInt16 {
+    var value: UInt16 = 0
+    for _ in 0..<4 {
+      guard let byte = next, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
+        throw fault("four hexadecimal digits must follow \\u")
+      }
+      value = value << 4 | UInt16(digit)
+      position += 1
+    }
+    return value
+  }
+}

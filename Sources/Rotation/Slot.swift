@@ -1,0 +1,84 @@
+/// How an identity stands: by the oldest token that one of its deliveries holds.
+package enum State: Int, Comparable, Sendable {
+  /// Above the threshold; at or below it; at its end; never delivered.
+  case fresh, stale, expired, missing
+
+  package static func < (left: State, right: State) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// What the rotator keeps of one identity.
+struct Slot {
+  let identity: Identity
+  /// The newest token; nil before the first.
+  var token: Token?
+  /// Counts the tokens, so that a late job can tell whether its token is still the newest.
+  var issue = 0
+  /// The issue last reported as delivered everywhere.
+  var announced = 0
+  /// Deliveries that do not hold `token` yet, and those with a job at work.
+  var undelivered = Positions()
+  var running = Positions()
+  /// The `exp` of the token that each delivery holds; nil for none.
+  var held: [Int64?]
+  /// Tries that failed since the last complete delivery, and when the next one is.
+  var attempts = 0
+  var retryAt: Instant?
+  /// The failure of each delivery, by position; minting's is at `Slot.minting`.
+  var failures: [Int: Failure] = [:]
+  /// The worst state already reported.
+  var reported = State.fresh
+  /// Whether it was delivered, or a failure reported, since it was configured.
+  var isSettled = false
+
+  static let minting = -1
+
+  init(_ identity: Identity) {
+    self.identity = identity
+    held = Array(repeating: nil, count: identity.deliveries.count)
+  }
+
+  func needsToken(at now: Instant, keyID: KeyID) -> Bool {
+    guard let token else { return true }
+    return identity.due(token) <= now || token.issued > now || token.keyID != keyID
+  }
+
+  /// Takes over a token that every delivery holds already.
+  mutating func adopt(_ token: Token) {
+    self.token = token
+    issue += 1
+    announced = issue
+    held = Array(repeating: token.expiresAt, count: held.count)
+    undelivered = Positions()
+  }
+
+  /// The earliest `exp` among the deliveries that hold a token; without deliveries, the token's.
+  var oldestHeld: Int64? {
+    identity.deliveries.isEmpty ? token?.expiresAt : held.compactMap(\.self).min()
+  }
+
+  func state(at now: Instant) -> State {
+    guard let oldest = oldestHeld, !held.contains(where: { $0 == nil }) else { return .missing }
+    let expiry = Instant(seconds: oldest)
+    if expiry <= now { return .expired }
+    return expiry - now <= identity.refreshBefore ? .stale : .fresh
+  }
+}
+
+extension Token {
+  /// The moment of `iat`.
+  var issued: Instant { Instant(seconds: issuedAt) }
+}
+
+/// A set of positions in a list of at most `Limits.deliveries`.
+struct Positions {
+  private var bits: UInt64 = 0
+
+  init() {}
+  /// The positions `0..<count`.
+  init(upTo count: Int) { bits = count >= 64 ? .max : 1 << UInt64(count) - 1 }
+
+  var isEmpty: Bool { bits == 0 }
+  func contains(_ position: Int) -> Bool { bits >> UInt64(position) & 1 == 1 }
+  mutating func insert(_ position: Int) { bits |= 1 << UInt64(position) }
+  mutating func remove(_ position: Int) { bits &= ~(1 << UInt64(position)) }
+}

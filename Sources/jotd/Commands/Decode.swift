@@ -1,0 +1,47 @@
+import ArgumentParser
+import Rotation
+
+struct Decode: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show what a token says, without verifying it.",
+    discussion: "Needs no secret, and believes nothing: anybody can write such a token.")
+
+  @OptionGroup var config: ConfigurationOption
+  @OptionGroup var token: TokenArgument
+
+  func run() throws {
+    let text = try token.read()
+    do throws(Refusal) {
+      let decoded = try CompactToken(parsing: text)
+      printLine("header")
+      show(decoded.header)
+      printLine("claims")
+      show(decoded.claims)
+      printLine("Nothing was verified: use \"jotd verify\" before you believe any of this.")
+    } catch {
+      printNote("\(error.reason.rawValue): \(error.detail)")
+      throw ExitCode.badData
+    }
+  }
+
+  private func show(_ object: JSON) {
+    guard case .object(let members) = object else { return }
+    for member in members {
+      let name = JSON.string(member.name).text.dropFirst().dropLast()
+      let words = inWords(member).map { "  (\($0))" } ?? ""
+      printLine("  \(name): \(member.value.text)\(words)")
+    }
+  }
+
+  /// What a time claim means now; nil for other claims.
+  private func inWords(_ member: JSON.Member) -> String? {
+    guard ["iat", "nbf", "exp", "auth_time"].contains(member.name),
+      let date = NumericDate(member.value)
+    else { return nil }
+    let now = Instant.now
+    let distance =
+      date.instant <= now
+      ? "\((now - date.instant).approximate) ago" : "in \((date.instant - now).approximate)"
+    return "\(date.instant.rfc3339), \(distance)"
+  }
+}

@@ -1,0 +1,36 @@
+import ArgumentParser
+
+let version = "0.1.0"
+
+/// The command line.
+@main struct Jotd: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "jotd",
+    abstract: "Keeps a fresh JWT for every client on a camera host.",
+    discussion: "See jotd(8) for the commands and jotd.yaml(5) for the configuration.",
+    version: version,
+    subcommands: [
+      Run.self, Check.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
+    ])
+}
+
+/// The exit codes of sysexits(3) that jotd uses. Wrong usage, 64, is ArgumentParser's own.
+extension ExitCode {
+  /// EX_DATAERR: the token that was given is not to be believed.
+  static let badData = ExitCode(65)
+  /// EX_OSERR: the host refused something basic.
+  static let hostError = ExitCode(71)
+  /// EX_CONFIG: the configuration, or the secret it names, is wrong.
+  static let configuration = ExitCode(78)
+}
+
+/// `--config`, which every command takes.
+struct ConfigurationOption: ParsableArguments {
+  @Option(
+    name: .customLong("config"),
+    help: ArgumentHelp("The configuration file.", valueName: "file"))
+  var path: String?
+
+  /// Where the configuration is when the option is not given.
+  var pathOrStandard: String { path ?? Configuration.standardPath }
+}

@@ -1,0 +1,128 @@
+import ArgumentParser
+import Rotation
+
+extension Algorithm: ExpressibleByArgument {}
+extension SecretEncoding: ExpressibleByArgument {}
+extension Role: ExpressibleByArgument {}
+
+/// Where mint, verify and refresh take their key from: a configuration's `signing`, or a secret
+/// named on the command line.
+struct KeyOptions: ParsableArguments {
+  @OptionGroup var config: ConfigurationOption
+
+  @Option(help: ArgumentHelp("Take the secret from this file; no configuration is read.",
+    valueName: "file"))
+  var secretFile: String?
+
+  @Option(help: ArgumentHelp("Take the secret from this environment variable.",
+    valueName: "name"))
+  var secretEnv: String?
+
+  @Option(help: "How the secret of --secret-file or --secret-env is written.")
+  var secretEncoding: SecretEncoding = .utf8
+
+  @Option(help: "The algorithm for the secret of --secret-file or --secret-env.")
+  var algorithm: Algorithm = .hs256
+
+  @Flag(help: "Accept a short or well-known secret from --secret-file or --secret-env.")
+  var allowWeakSecret = false
+
+  func validate() throws {
+    guard secretFile == nil || secretEnv == nil else {
+      throw ValidationError("--secret-file and --secret-env exclude each other.")
+    }
+    guard config.path == nil || (secretFile ?? secretEnv) == nil else {
+      throw ValidationError("--config brings its own secret: leave --secret-file and --secret-env out.")
+    }
+  }
+
+  /// The signer, and the lifetimes that hold without further options. Says on standard error
+  /// what is wrong, or weak.
+  func load() throws -> (signer: HMACSigner, lifetimes: Lifetimes) {
+    Hardening.apply()
+    let signing: SigningSettings
+    var lifetimes = Lifetimes()
+    if let source = (secretFile.map { SecretSource.file(Path($0)) })
+      ?? (secretEnv.map { SecretSource.env($0) })
+    {
+      signing = SigningSettings(
+        algorithm: algorithm, source: source, encoding: secretEncoding,
+        allowWeak: allowWeakSecret, place: Place(file: "command line"))
+    } else {
+      let findings = Findings()
+      guard let settings = Configuration.load(config.pathOrStandard, findings) else {
+        writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
+        if config.path == nil {
+          printNote("without a configuration, name the secret: --secret-file or --secret-env")
+        }
+        throw ExitCode.configuration
+      }
+      signing = settings.signing
+      lifetimes = settings.defaults
+    }
+    do {
+      let reader = SecretReader(signing: signing)
+      let (signer, warnings) = try reader.signer()
+      for warning in warnings { printNote("warning: \(warning)") }
+      return (signer, lifetimes)
+    } catch {
+      printNote("\(error)")
+      throw ExitCode.configuration
+    }
+  }
+}
+
+/// How long a new token is to live: for mint and refresh.
+struct LifetimeOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("How long the token lives, as in systemd.time(7): 24h, 30min.",
+    valueName: "span"))
+  var lifetime: String?
+
+  @Option(help: ArgumentHelp("The same as whole hours.", valueName: "n"))
+  var expiryHours: Int?
+
+  func validate() throws {
+    guard lifetime == nil || expiryHours == nil else {
+      throw ValidationError("--lifetime and --expiry-hours exclude each other.")
+    }
+    if let expiryHours, !(1...87_660).contains(expiryHours) {
+      throw ValidationError("--expiry-hours must be from 1 to 87660 (10 years).")
+    }
+    if let lifetime {
+      guard let value = Duration(timeSpan: lifetime) else {
+        throw ValidationError(
+          "--lifetime must be a time span as in systemd.time(7), such as 24h or 1h 30min.")
+      }
+      if let fault = Identity.fault(inLifetime: value) { throw ValidationError("--\(fault).") }
+    }
+  }
+
+  /// What was asked for; nil when nothing was.
+  var value: Duration? {
+    lifetime.flatMap(Duration.init(timeSpan:)) ?? expiryHours.map { .seconds($0 * 3600) }
+  }
+}
+
+/// The token that verify, decode and refresh work on.
+struct TokenArgument: ParsableArguments {
+  @Argument(help: "The token; without it, or for -, standard input is read.")
+  var token: String?
+
+  /// The token's bytes, without white space around them. Says on standard error what is wrong.
+  func read() throws -> [UInt8] {
+    let bytes: [UInt8]
+    if let token, token != "-" {
+      bytes = Array(token.utf8)
+    } else {
+      if isStandardInputTerminal { printNote("reading a token from the terminal, end with Ctrl-D") }
+      do { bytes = try standardInput(upTo: 2 * Limits.tokenBytes) } catch {
+        printNote("standard input: \(error.reason)")
+        throw ExitCode.badData
+      }
+    }
+    let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d]
+    let start = bytes.firstIndex { !blanks.contains($0) } ?? bytes.endIndex
+    let end = bytes.lastIndex { !blanks.contains($0) }.map { $0 + 1 } ?? start
+    return Array(bytes[start..<end])
+  }
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import Rotation
+
+struct Refresh: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Replace a token that is at its threshold, after verifying it.",
+    discussion: """
+      Prints a new token with the same claims if the token has refresh_before or less to live, \
+      and the same token otherwise; the time left goes to standard error. A token that cannot be \
+      verified, an expired one too, is never refreshed.
+      """)
+
+  @Option(
+    help: ArgumentHelp(
+      "The threshold, as in systemd.time(7); the configuration's default without it.",
+      valueName: "span"))
+  var refreshBefore: String?
+
+  @OptionGroup var lifetimes: LifetimeOptions
+  @OptionGroup var token: TokenArgument
+  @OptionGroup var key: KeyOptions
+
+  func validate() throws {
+    if let refreshBefore, Duration(timeSpan: refreshBefore) == nil {
+      throw ValidationError(
+        "--refresh-before must be a time span as in systemd.time(7), such as 1h or 90s.")
+    }
+  }
+
+  func run() throws {
+    let (signer, defaults) = try key.load()
+    let text = try token.read()
+    let now = Instant.now
+    let claims: VerifiedClaims
+    do { claims = try Verifier(signer).verify(text, at: now) } catch {
+      printNote("not refreshed: \(error.reason.rawValue): \(error.detail)")
+      throw ExitCode.badData
+    }
+    let left = claims.expiresAt.instant - now
+    let threshold = refreshBefore.flatMap(Duration.init(timeSpan:)) ?? defaults.refreshBefore
+    guard left <= threshold else {
+      printNote("not due: \(left.approximate) left, threshold \(threshold.timeSpan)")
+      return printLine(String(decoding: text, as: UTF8.self))
+    }
+    let lifetime = lifetimes.value ?? defaults.lifetime
+    printNote("refreshed: \(left.approximate) were left, now \(lifetime.timeSpan)")
+    let others = claims.all.filter { !ClaimsTemplate.reserved.contains($0.name) }
+    try printToken(
+      ClaimsTemplate(userID: claims.userID, role: claims.role, claims: others), lifetime, signer)
+  }
+}

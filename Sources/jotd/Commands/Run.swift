@@ -1,0 +1,34 @@
+import ArgumentParser
+import Dispatch
+
+struct Run: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run the daemon in the foreground.",
+    discussion: """
+      Mints a token for every identity, delivers it, and replaces it before it comes to its \
+      threshold. SIGHUP reloads the configuration, SIGTERM and SIGINT stop it; delivered files \
+      stay.
+      """)
+
+  @OptionGroup var config: ConfigurationOption
+
+  func run() throws {
+    Hardening.apply()
+    try MainActor.assumeIsolated {
+      let daemon: Daemon
+      let prepared: Preparation
+      do {
+        prepared = try Preparation(config.pathOrStandard)
+        daemon = try Daemon(config.pathOrStandard, prepared, Journal())
+      } catch let refused as Preparation.Refused {
+        writeToStandardError(refused.description + "\n")
+        throw ExitCode.configuration
+      } catch {
+        printNote("\(error)")
+        throw ExitCode.hostError
+      }
+      daemon.start(prepared)
+      withExtendedLifetime(daemon) { dispatchMain() }
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Rotation
+
+struct Verify: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Check a token, and say why it is not valid.",
+    discussion: """
+      Checks form, algorithm, signature, required claims, times and role. Exits with 0 only when \
+      the token is valid, with 65 when it is not. The reasons are expired, signature, algorithm, \
+      malformed, missing_claim, role and not_yet_valid.
+      """)
+
+  @Option(help: "The least role that will do.")
+  var requiredRole: Role = .viewer
+
+  @Flag(help: "Print the result as JSON.")
+  var json = false
+
+  @OptionGroup var token: TokenArgument
+  @OptionGroup var key: KeyOptions
+
+  func run() throws {
+    let (signer, _) = try key.load()
+    let text = try token.read()
+    let now = Instant.now
+    do throws(Refusal) {
+      let claims = try Verifier(signer).verify(text, at: now, requiredRole: requiredRole)
+      guard !json else {
+        let result = [JSON.Member("valid", .bool(true)), JSON.Member("claims", .object(claims.all))]
+        return printLine(JSON.object(result).text)
+      }
+      printLine(
+        "valid: \(JSON.string(claims.userID).text), \(claims.role.rawValue), "
+          + "expires \(claims.expiresAt.instant.rfc3339), "
+          + "in \((claims.expiresAt.instant - now).approximate)")
+    } catch {
+      if json {
+        printLine(
+          JSON.object([
+            JSON.Member("valid", .bool(false)),
+            JSON.Member("reason", .string(error.reason.rawValue)),
+            JSON.Member("detail", .string(error.detail)),
+          ]).text)
+      } else {
+        printNote("not valid: \(error.reason.rawValue): \(error.detail)")
+      }
+      throw ExitCode.badData
+    }
+  }
+}

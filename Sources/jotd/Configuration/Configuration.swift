@@ -1,0 +1,51 @@
+import Rotation
+
+/// The files of one configuration, and how they become settings.
+enum Configuration {
+  static let standardPath = "/etc/jotd/jotd.yaml"
+
+  /// Reads `path` and the `*.yaml` of its `.d` folder in name order. Nil, and at least one error
+  /// in the findings, when anything is wrong with them.
+  static func load(_ path: String, _ findings: Findings) -> Settings? {
+    var reader = ConfigurationReader(findings)
+    read(path, findings) { reader.readMain($0, file: path) }
+    for file in additions(to: path, findings) {
+      read(file, findings) { root in reader.readAddition(root) }
+    }
+    return reader.settings
+  }
+
+  /// `dir/name.yaml` -> `dir/name.d`.
+  static func folder(of path: String) -> String {
+    let stem = [".yaml", ".yml"].first { path.hasSuffix($0) }.map { path.dropLast($0.count) }
+    return String(stem ?? path[...]) + ".d"
+  }
+
+  private static func additions(to path: String, _ findings: Findings) -> [String] {
+    let folder = folder(of: path)
+    do {
+      return try FileSystem.names(in: folder)
+        .filter { $0.hasSuffix(".yaml") && !$0.hasPrefix(".") }
+        .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        .map { "\(folder)/\($0)" }
+    } catch {
+      if !error.isNotFound {
+        findings.error(Place(file: folder), "cannot be read: \(error.reason)")
+      }
+      return []
+    }
+  }
+
+  private static func read(_ file: String, _ findings: Findings, _ use: (YAMLNode?) -> Void) {
+    do {
+      let bytes = try FileSystem.contents(of: file, upTo: Limits.configurationBytes)
+      do throws(Finding) {
+        use(try YAMLDocument.root(of: bytes, file: file))
+      } catch {
+        findings.error(error.place, error.text)
+      }
+    } catch {
+      findings.error(Place(file: file), "cannot be read: \(error.reason)")
+    }
+  }
+}

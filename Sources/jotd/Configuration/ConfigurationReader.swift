@@ -1,0 +1,333 @@
+import Rotation
+
+/// Turns the YAML of one configuration into `Settings`, and keeps all that is wrong with it.
+struct ConfigurationReader {
+  private let findings: Findings
+  private var signing: SigningSettings?
+  private var defaults = Lifetimes()
+  private var identities: [Identity] = []
+  private var deliveryPlaces: [(delivery: Delivery, place: Place)] = []
+  private var firstNamed: [String: Place] = [:]
+  private var firstAt: [Path: Place] = [:]
+
+  init(_ findings: Findings) { self.findings = findings }
+
+  /// The settings, once every file was read; nil when an error was found.
+  var settings: Settings? {
+    guard findings.errors.isEmpty, let signing else { return nil }
+    return Settings(
+      signing: signing, defaults: defaults, identities: identities,
+      deliveryPlaces: deliveryPlaces)
+  }
+
+  /// Reads the main file.
+  mutating func readMain(_ root: YAMLNode?, file: String) {
+    guard let root else {
+      findings.error(Place(file: file), "is empty: it must have \"signing\" and \"identities\"")
+      return
+    }
+    guard
+      let section = Section(
+        root, "the configuration", keys: ["signing", "defaults", "identities"], findings)
+    else { return }
+    if let node = section.required("signing", "where the secret comes from") {
+      signing = readSigning(node)
+    }
+    if let node = section["defaults"] { readDefaults(node) }
+    if let node = section.required("identities", "a map of them, {} for none") {
+      readIdentities(node)
+    }
+  }
+
+  /// Reads a file of the `.d` folder: identities only.
+  mutating func readAddition(_ root: YAMLNode?) {
+    guard let root else { return }
+    guard let section = Section(root, "an added file", keys: ["identities"], findings) else {
+      return
+    }
+    if let node = section["identities"] { readIdentities(node) }
+  }
+
+  // MARK: Sections
+
+  private func readSigning(_ node: YAMLNode) -> SigningSettings? {
+    guard
+      let section = Section(
+        node, "signing", keys: ["algorithm", "secret", "allow_weak_secret"], findings)
+    else { return nil }
+    let algorithms = Algorithm.allCases.map(\.rawValue)
+    let algorithm = section["algorithm"].map {
+      findings.choice($0, section.path("algorithm"), of: algorithms)
+    }
+    let allowWeak = section["allow_weak_secret"].map {
+      findings.bool($0, section.path("allow_weak_secret"))
+    }
+    guard let secret = section.required("secret", "one of env, file, credential"),
+      let (source, encoding) = readSecret(secret)
+    else { return nil }
+    return SigningSettings(
+      algorithm: algorithm.flatMap(\.self).flatMap(Algorithm.init(rawValue:)) ?? .hs256,
+      source: source, encoding: encoding, allowWeak: allowWeak.flatMap(\.self) ?? false,
+      place: secret.place)
+  }
+
+  private func readSecret(_ node: YAMLNode) -> (SecretSource, SecretEncoding)? {
+    let sources = ["env", "file", "credential"]
+    guard let section = Section(node, "signing.secret", keys: sources + ["encoding"], findings)
+    else { return nil }
+    let encodings = SecretEncoding.allCases.map(\.rawValue)
+    let encoding = section["encoding"].map {
+      findings.choice($0, section.path("encoding"), of: encodings)
+    }
+    let named = sources.filter { section[$0] != nil }
+    guard named.count == 1 else {
+      findings.error(
+        node.place, "signing.secret must name one source of "
+          + "\(sources.joined(separator: ", ")): it names "
+          + (named.isEmpty ? "none" : named.joined(separator: " and ")))
+      return nil
+    }
+    guard let source = readSource(section, named[0]) else { return nil }
+    return (source, encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8)
+  }
+
+  private func readSource(_ section: Section, _ key: String) -> SecretSource? {
+    guard let node = section[key] else { return nil }
+    let name = section.path(key)
+    switch key {
+    case "file": return findings.path(node, name).map(SecretSource.file)
+    case "env":
+      guard let variable = findings.word(node, name) else { return nil }
+      guard isVariable(variable) else {
+        findings.error(node.place, "\(name) \(variableRule)")
+        return nil
+      }
+      return .env(variable)
+    default:
+      guard let id = findings.word(node, name) else { return nil }
+      guard !id.contains("/"), id != ".", id != "..", id.utf8.count <= Limits.nameBytes else {
+        findings.error(
+          node.place, "\(name) must be the id of a credential (systemd.exec(5), LoadCredential=), "
+            + "not a path")
+        return nil
+      }
+      return .credential(id)
+    }
+  }
+
+  private mutating func readDefaults(_ node: YAMLNode) {
+    guard
+      let section = Section(node, "defaults", keys: ["lifetime", "refresh_before"], findings)
+    else { return }
+    readLifetimes(section, into: &defaults)
+    // That the threshold is below the lifetime is asked of each identity, and here if there are
+    // none to ask.
+    if let key = section["lifetime"], let fault = Identity.fault(inLifetime: defaults.lifetime) {
+      findings.error(key.place, "\(section.name).\(fault)")
+    } else if let fault = Identity.fault(
+      inRefreshBefore: defaults.refreshBefore, lifetime: defaults.lifetime)
+    {
+      findings.error((section["refresh_before"] ?? section["lifetime"] ?? node).place,
+        "\(section.name).\(fault)")
+    }
+  }
+
+  /// Reads the two spans of a section over those that hold without it; false after an error.
+  @discardableResult
+  private func readLifetimes(_ section: Section, into lifetimes: inout Lifetimes) -> Bool {
+    var isComplete = true
+    if let node = section["lifetime"] {
+      if let value = findings.duration(node, section.path("lifetime")) {
+        lifetimes.lifetime = value
+      } else {
+        isComplete = false
+      }
+    }
+    if let node = section["refresh_before"] {
+      if let value = findings.duration(node, section.path("refresh_before")) {
+        lifetimes.refreshBefore = value
+      } else {
+        isComplete = false
+      }
+    }
+    return isComplete
+  }
+
+  // MARK: Identities
+
+  private mutating func readIdentities(_ node: YAMLNode) {
+    guard let entries = node.entries(of: "identities", findings) else { return }
+    identities.reserveCapacity(identities.count + entries.count)
+    for (place, name, value) in entries {
+      if let fault = Identity.fault(inName: name) {
+        findings.error(place, "the name \(JSON.string(name).text) is not allowed: \(fault)")
+      }
+      if let first = firstNamed[name] {
+        findings.error(place, "the identity \(JSON.string(name).text) is already in \(first)")
+      }
+      firstNamed[name] = place
+      readIdentity(value, name)
+    }
+  }
+
+  private mutating func readIdentity(_ node: YAMLNode, _ name: String) {
+    guard
+      let section = Section(
+        node, "identities.\(name)",
+        keys: ["user_id", "role", "lifetime", "refresh_before", "claims", "deliver"], findings)
+    else { return }
+    let userID = section.required("user_id", "whom the token speaks for").flatMap {
+      readUserID($0, section.path("user_id"))
+    }
+    let role = section.required("role", "viewer, operator or admin").flatMap {
+      findings.choice($0, section.path("role"), of: Role.allCases.map(\.rawValue))
+    }.flatMap(Role.init(rawValue:))
+    var lifetimes = defaults
+    let hasLifetimes =
+      readLifetimes(section, into: &lifetimes) && checkLifetimes(section, lifetimes)
+    let claims = section["claims"].map { findings.claims($0, section.path("claims")) } ?? []
+    let deliveries = readDeliveries(section)
+    guard let userID, let role, hasLifetimes, let claims else { return }
+    do {
+      let identity = try Identity(
+        name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
+        refreshBefore: lifetimes.refreshBefore, deliveries: deliveries)
+      if let warning = identity.shortWindowWarning {
+        findings.warn(section.place, "\(section.name): \(warning)")
+      }
+      identities.append(identity)
+    } catch {
+      // What has a place of its own was reported there.
+      if Identity.fault(inName: name) == nil {
+        findings.error(section.place, "\(section.name): \(error)")
+      }
+    }
+  }
+
+  private func readUserID(_ node: YAMLNode, _ name: String) -> String? {
+    guard let userID = findings.string(node, name) else { return nil }
+    if let fault = Identity.fault(inUserID: userID) {
+      findings.error(node.place, "\(name): \(fault)")
+      return nil
+    }
+    return userID
+  }
+
+  private func checkLifetimes(_ section: Section, _ lifetimes: Lifetimes) -> Bool {
+    if let node = section["lifetime"], let fault = Identity.fault(inLifetime: lifetimes.lifetime) {
+      findings.error(node.place, "\(section.name).\(fault)")
+      return false
+    }
+    guard section["lifetime"] != nil || section["refresh_before"] != nil,
+      let fault = Identity.fault(
+        inRefreshBefore: lifetimes.refreshBefore, lifetime: lifetimes.lifetime)
+    else {
+      // The defaults were checked where they stand.
+      return Identity.fault(inRefreshBefore: lifetimes.refreshBefore, lifetime: lifetimes.lifetime)
+        == nil && Identity.fault(inLifetime: lifetimes.lifetime) == nil
+    }
+    let place = (section["refresh_before"] ?? section["lifetime"])?.place ?? section.place
+    findings.error(place, "\(section.name).\(fault)")
+    return false
+  }
+
+  // MARK: Deliveries
+
+  private mutating func readDeliveries(_ section: Section) -> [Delivery] {
+    guard let node = section["deliver"],
+      let nodes = findings.list(node, section.path("deliver"))
+    else { return [] }
+    if nodes.count > Limits.deliveries {
+      findings.error(
+        node.place, "\(section.path("deliver")) has \(nodes.count) deliveries: "
+          + "at most \(Limits.deliveries) are allowed")
+      return []
+    }
+    return nodes.enumerated().compactMap { index, node in
+      readDelivery(node, "\(section.path("deliver"))[\(index)]")
+    }
+  }
+
+  private mutating func readDelivery(_ node: YAMLNode, _ name: String) -> Delivery? {
+    guard
+      let section = Section(
+        node, name, keys: ["file", "format", "variable", "owner", "group", "mode", "in_place"],
+        findings)
+    else { return nil }
+    let path = section.required("file", "the path of the file to keep fresh").flatMap {
+      findings.path($0, section.path("file"))
+    }
+    let format = readFormat(section)
+    let owner = section["owner"].map { readUser($0, section.path("owner")) }
+    let group = section["group"].map { readGroup($0, section.path("group")) }
+    let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
+    let inPlace = section["in_place"].map { findings.bool($0, section.path("in_place")) }
+    guard let path, let format else { return nil }
+    let place = section["file"]?.place ?? section.place
+    if let first = firstAt[path] {
+      findings.error(place, "\(path) is already delivered to in \(first)")
+      return nil
+    }
+    firstAt[path] = place
+    let delivery = Delivery.file(
+      FileDelivery(
+        path: path, format: format, owner: owner.flatMap(\.self), group: group.flatMap(\.self),
+        mode: mode.flatMap(\.self) ?? (section["group"] == nil ? 0o600 : 0o640),
+        inPlace: inPlace.flatMap(\.self) ?? false))
+    deliveryPlaces.append((delivery, place))
+    return delivery
+  }
+
+  private func readFormat(_ section: Section) -> Format? {
+    let name =
+      section["format"].map { findings.choice($0, section.path("format"), of: Format.names) }
+      ?? "token"
+    if name != "env", let node = section["variable"] {
+      findings.error(
+        node.place, "\(section.path("variable")) is only for format: env")
+      return nil
+    }
+    switch name {
+    case "token": return .token
+    case "json": return .json
+    case "header": return .header
+    case "env":
+      guard let node = section.required("variable", "the name before the = for format: env"),
+        let variable = findings.word(node, section.path("variable"))
+      else { return nil }
+      guard isVariable(variable) else {
+        findings.error(node.place, "\(section.path("variable")) \(variableRule)")
+        return nil
+      }
+      return .env(variable: variable)
+    default: return nil
+    }
+  }
+
+  private func readUser(_ node: YAMLNode, _ name: String) -> UInt32? {
+    guard let word = findings.word(node, name) else { return nil }
+    if let user = Accounts.user(word) { return user }
+    findings.error(node.place, "\(name): there is no user \(JSON.string(word).text) on this host")
+    return nil
+  }
+
+  private func readGroup(_ node: YAMLNode, _ name: String) -> UInt32? {
+    guard let word = findings.word(node, name) else { return nil }
+    if let group = Accounts.group(word) { return group }
+    findings.error(node.place, "\(name): there is no group \(JSON.string(word).text) on this host")
+    return nil
+  }
+
+  // MARK: Variables
+
+  private func isVariable(_ name: String) -> Bool {
+    guard let first = name.utf8.first, !(0x30...0x39).contains(first) else { return false }
+    return name.utf8.allSatisfy {
+      (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0)
+        || $0 == 0x5f
+    }
+  }
+
+  private let variableRule =
+    "must be the name of a variable: letters, digits and _, not beginning with a digit"
+}

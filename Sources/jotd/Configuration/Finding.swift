@@ -1,0 +1,33 @@
+/// Something wrong, or worth knowing, in the configuration or on the host.
+struct Finding: Error, Comparable, CustomStringConvertible {
+  let place: Place
+  let text: String
+
+  /// `FILE:LINE:COLUMN: text`, as compilers and editors have it.
+  var description: String { "\(place): \(text)" }
+
+  static func < (left: Finding, right: Finding) -> Bool { left.place < right.place }
+}
+
+/// A place in a configuration file.
+struct Place: Comparable, CustomStringConvertible {
+  let file: String
+  /// From 1; 0 when the file as a whole is meant.
+  var line = 0
+  var column = 0
+
+  var description: String { line == 0 ? file : "\(file):\(line):\(column)" }
+
+  static func < (left: Place, right: Place) -> Bool {
+    (left.file, left.line, left.column) < (right.file, right.line, right.column)
+  }
+}
+
+/// What was found so far. Reading goes on after an error, so that all are shown at once.
+final class Findings {
+  private(set) var errors: [Finding] = []
+  private(set) var warnings: [Finding] = []
+
+  func error(_ place: Place, _ text: String) { errors.append(Finding(place: place, text: text)) }
+  func warn(_ place: Place, _ text: String) { warnings.append(Finding(place: place, text: text)) }
+}

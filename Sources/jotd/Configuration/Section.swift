@@ -1,0 +1,116 @@
+import Rotation
+
+/// One map of the configuration while it is read: knows its allowed keys, and reports the
+/// unknown, the doubled and the missing ones.
+struct Section {
+  /// Where it stands in the document, for people: `identities.front-door`.
+  let name: String
+  let place: Place
+  private let values: [String: YAMLNode]
+  private let findings: Findings
+
+  /// Nil, and an error, when `node` is no map.
+  init?(_ node: YAMLNode, _ name: String, keys: [String], _ findings: Findings) {
+    guard let entries = node.entries(of: name, findings) else { return nil }
+    var values: [String: YAMLNode] = [:]
+    for (key, text, value) in entries {
+      if keys.contains(text) {
+        values[text] = value
+      } else {
+        let nearest = nearest(to: text, among: keys).map { "; did you mean \"\($0)\"?" } ?? ";"
+        findings.error(
+          key, "unknown key \(JSON.string(text).text) in \(name)\(nearest) "
+            + "Allowed: \(keys.joined(separator: ", "))")
+      }
+    }
+    self.name = name
+    self.values = values
+    self.findings = findings
+    place = node.place
+  }
+
+  subscript(key: String) -> YAMLNode? { values[key] }
+
+  /// The value of a key that must be there; nil, and an error, when it is not.
+  func required(_ key: String, _ meaning: String) -> YAMLNode? {
+    if let node = values[key] { return node }
+    findings.error(place, "\(name) lacks the key \"\(key)\": \(meaning)")
+    return nil
+  }
+
+  /// The path of a key in the document.
+  func path(_ key: String) -> String { "\(name).\(key)" }
+}
+
+extension YAMLNode {
+  /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
+  /// the node is no map.
+  func entries(
+    of name: String, _ findings: Findings
+  ) -> [(place: Place, key: String, value: YAMLNode)]? {
+    guard case .map(let pairs) = content else {
+      findings.error(place, "\(name) must be a map (key: value lines), not \(kind)")
+      return nil
+    }
+    var entries: [(Place, String, YAMLNode)] = []
+    var seen: [String: Place] = [:]
+    for (key, value) in pairs {
+      guard case .scalar(let text, _) = key.content else {
+        findings.error(key.place, "a key of \(name) must be a word, not \(key.kind)")
+        continue
+      }
+      if let first = seen[text] {
+        findings.error(
+          key.place, "the key \(JSON.string(text).text) occurs twice in \(name): "
+            + "first in line \(first.line)")
+      } else {
+        seen[text] = key.place
+        entries.append((key.place, text, value))
+      }
+    }
+    return entries
+  }
+
+  /// What the node is, for an error message.
+  var kind: String {
+    switch content {
+    case .list: return "a list"
+    case .map: return "a map"
+    case .scalar(let text, let isPlain):
+      guard isPlain else { return "a string" }
+      switch CoreScalar(text) {
+      case .null: return "nothing"
+      case .bool: return "a boolean"
+      case .integer, .float, .notInJSON: return "a number"
+      case .string: return "a string"
+      }
+    }
+  }
+}
+
+/// The word of `words` that `text` most likely means; nil when none is near.
+func nearest(to text: String, among words: [String]) -> String? {
+  let ranked = words.map { (word: $0, distance: editDistance($0, text)) }
+  guard let best = ranked.min(by: { $0.distance < $1.distance }) else { return nil }
+  return best.distance <= max(1, best.word.utf8.count / 3) ? best.word : nil
+}
+
+/// Insertions, deletions, changes and swaps of neighbours between two words (optimal string
+/// alignment).
+private func editDistance(_ left: String, _ right: String) -> Int {
+  let (left, right) = (Array(left.utf8.prefix(64)), Array(right.utf8.prefix(64)))
+  var rows = [Array(0...right.count)]
+  for i in 1...max(1, left.count) where i <= left.count {
+    var row = [i]
+    for j in 1...max(1, right.count) where j <= right.count {
+      var least = min(row[j - 1] + 1, rows[i - 1][j] + 1)
+      least = min(least, rows[i - 1][j - 1] + (left[i - 1] == right[j - 1] ? 0 : 1))
+      if i > 1, j > 1, left[i - 1] == right[j - 2], left[i - 2] == right[j - 1] {
+        least = min(least, rows[i - 2][j - 2] + 1)
+      }
+      row.append(least)
+    }
+    rows.append(row)
+  }
+  return rows[left.count][right.count]
+}

@@ -1,0 +1,53 @@
+import Rotation
+
+/// All that the configuration files say, checked: what `run` runs on.
+struct Settings {
+  let signing: SigningSettings
+  let defaults: Lifetimes
+  let identities: [Identity]
+  /// Where each delivery stands, for findings about the host: in the order of `identities`.
+  let deliveryPlaces: [(delivery: Delivery, place: Place)]
+}
+
+/// How long tokens live, where an identity does not say otherwise.
+struct Lifetimes {
+  var lifetime = Duration.seconds(24 * 3600)
+  var refreshBefore = Duration.seconds(3600)
+}
+
+/// What `signing:` says.
+struct SigningSettings {
+  let algorithm: Algorithm
+  let source: SecretSource
+  let encoding: SecretEncoding
+  let allowWeak: Bool
+  /// Where `secret:` stands.
+  let place: Place
+}
+
+/// Where the secret comes from.
+enum SecretSource: Hashable, CustomStringConvertible {
+  /// An environment variable.
+  case env(String)
+  /// A file that only its owner and its group may read.
+  case file(Path)
+  /// A systemd credential by its id (systemd.exec(5), `LoadCredential=`).
+  case credential(String)
+
+  var description: String {
+    switch self {
+    case .env(let name): "the environment variable \(name)"
+    case .file(let path): "the secret file \(path)"
+    case .credential(let id): "the credential \(id)"
+    }
+  }
+}
+
+/// How the secret's bytes are written.
+enum SecretEncoding: String, CaseIterable {
+  /// The bytes as they are.
+  case utf8
+  /// RFC 4648 sections 4 and 5, with padding or without.
+  case base64
+  case hex
+}

@@ -1,0 +1,97 @@
+import Rotation
+
+/// Readers of single values. Each returns nil, and leaves an error, when the node is not what it
+/// must be; `name` is the value's path in the document.
+extension Findings {
+  func string(_ node: YAMLNode, _ name: String) -> String? {
+    guard case .scalar(let text, let isPlain) = node.content else {
+      return refuse(node, name, "a string")
+    }
+    guard isPlain else { return text }
+    if case .string = CoreScalar(text) { return text }
+    if text.isEmpty { return refuse(node, name, "a string") }
+    error(node.place, "\(name) must be a string, not \(node.kind): write it in quotes, \"\(text)\"")
+    return nil
+  }
+
+  /// A scalar whatever the core schema makes of it: names that may look like numbers.
+  func word(_ node: YAMLNode, _ name: String) -> String? {
+    guard case .scalar(let text, let isPlain) = node.content, !text.isEmpty else {
+      return refuse(node, name, "a name")
+    }
+    if isPlain, case .null = CoreScalar(text) { return refuse(node, name, "a name") }
+    return text
+  }
+
+  func bool(_ node: YAMLNode, _ name: String) -> Bool? {
+    guard case .scalar(let text, true) = node.content, case .bool(let value) = CoreScalar(text)
+    else { return refuse(node, name, "true or false") }
+    return value
+  }
+
+  func choice(_ node: YAMLNode, _ name: String, of choices: [String]) -> String? {
+    guard let text = string(node, name) else { return nil }
+    if choices.contains(text) { return text }
+    let hint = nearest(to: text, among: choices).map { "; did you mean \"\($0)\"?" } ?? ""
+    error(
+      node.place, "\(name) must be one of \(choices.joined(separator: ", ")), "
+        + "not \(JSON.string(text).text)\(hint)")
+    return nil
+  }
+
+  func duration(_ node: YAMLNode, _ name: String) -> Duration? {
+    guard case .scalar(let text, _) = node.content, let value = Duration(timeSpan: text) else {
+      return refuse(
+        node, name, "a time span as in systemd.time(7), such as 24h, 1h 30min, 90s or 2d")
+    }
+    return value
+  }
+
+  /// Three or four octal digits, quoted or not.
+  func mode(_ node: YAMLNode, _ name: String) -> UInt16? {
+    guard case .scalar(let text, _) = node.content, (3...4).contains(text.utf8.count),
+      text.utf8.allSatisfy({ (0x30...0x37).contains($0) })
+    else { return refuse(node, name, "three or four octal digits, such as \"0640\"") }
+    return UInt16(text, radix: 8)
+  }
+
+  /// An absolute path without detours.
+  func path(_ node: YAMLNode, _ name: String) -> Path? {
+    guard let text = string(node, name) else { return nil }
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+    let isClean =
+      text.hasPrefix("/") && !parts.contains { $0.isEmpty || $0 == "." || $0 == ".." }
+      && !text.utf8.contains(0)
+    guard isClean else {
+      error(
+        node.place, "\(name) must be an absolute path to a file, without \"//\", \".\" and \"..\": "
+          + "not \(JSON.string(text).text)")
+      return nil
+    }
+    guard text.utf8.count <= Limits.pathBytes,
+      parts.allSatisfy({ $0.utf8.count <= Limits.nameBytes })
+    else {
+      error(
+        node.place, "\(name) is too long: a path has at most \(Limits.pathBytes) bytes, "
+          + "a name in it \(Limits.nameBytes)")
+      return nil
+    }
+    return Path(text)
+  }
+
+  func list(_ node: YAMLNode, _ name: String) -> [YAMLNode]? {
+    guard case .list(let nodes) = node.content else {
+      return refuse(node, name, "a list (lines that begin with \"- \")")
+    }
+    return nodes
+  }
+
+  private func refuse<Value>(_ node: YAMLNode, _ name: String, _ allowed: String) -> Value? {
+    var shown = node.kind
+    if case .scalar(let text, _) = node.content, !text.isEmpty, text.utf8.count <= 64 {
+      shown = JSON.string(text).text
+    }
+    error(node.place, "\(name) must be \(allowed), not \(shown)")
+    return nil
+  }
+}

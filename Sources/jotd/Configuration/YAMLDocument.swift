@@ -1,0 +1,230 @@
+import CYAML
+import Rotation
+
+/// A node of a YAML document, with the place where it stands.
+struct YAMLNode {
+  enum Content {
+    /// `isPlain`: without quotes, so that the core schema resolves it (YAML 1.2.2, 10.3).
+    case scalar(String, isPlain: Bool)
+    case list([YAMLNode])
+    case map([(key: YAMLNode, value: YAMLNode)])
+  }
+
+  let content: Content
+  let place: Place
+  /// Nodes in it, itself and those behind aliases included.
+  fileprivate let weight: Int
+}
+
+/// Reads YAML with libyaml. The only file that imports it.
+enum YAMLDocument {
+  /// The root of the one document in `bytes`; nil for an empty one. Throws the first error of
+  /// syntax, and what would be dangerous to follow: anchor bombs, deep nesting, foreign tags.
+  static func root(of bytes: [UInt8], file: String) throws(Finding) -> YAMLNode? {
+    var parser = unsafe yaml_parser_t()
+    guard unsafe yaml_parser_initialize(&parser) == 1 else {
+      throw Finding(place: Place(file: file), text: "libyaml could not be set up: out of memory")
+    }
+    defer { unsafe yaml_parser_delete(&parser) }
+    let result = unsafe bytes.withUnsafeBufferPointer { buffer -> Result<YAMLNode?, Finding> in
+      unsafe yaml_parser_set_input_string(&parser, buffer.baseAddress, buffer.count)
+      do throws(Finding) {
+        var composer = Composer(file: file)
+        while try !composer.take(unsafe nextEvent(&parser, file, bytes)) {}
+        return .success(composer.root)
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
+  private static func nextEvent(
+    _ parser: inout yaml_parser_t, _ file: String, _ bytes: [UInt8]
+  ) throws(Finding) -> Event {
+    var event = unsafe yaml_event_t()
+    guard unsafe yaml_parser_parse(&parser, &event) == 1 else {
+      throw unsafe fault(parser, file, bytes)
+    }
+    defer { unsafe yaml_event_delete(&event) }
+    let place = Place(
+      file: file, line: unsafe event.start_mark.line + 1,
+      column: unsafe event.start_mark.column + 1)
+    switch unsafe event.type {
+    case YAML_DOCUMENT_START_EVENT: return Event(kind: .documentStart, place: place)
+    case YAML_STREAM_END_EVENT: return Event(kind: .streamEnd, place: place)
+    case YAML_ALIAS_EVENT:
+      return Event(kind: .alias(unsafe text(event.data.alias.anchor) ?? ""), place: place)
+    case YAML_SCALAR_EVENT:
+      let scalar = unsafe event.data.scalar
+      let content = unsafe String(
+        decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
+      return unsafe Event(
+        kind: .scalar(content, isPlain: scalar.plain_implicit == 1), place: place,
+        anchor: text(scalar.anchor), tag: text(scalar.tag))
+    case YAML_SEQUENCE_START_EVENT:
+      let start = unsafe event.data.sequence_start
+      return unsafe Event(
+        kind: .listStart, place: place, anchor: text(start.anchor), tag: text(start.tag))
+    case YAML_MAPPING_START_EVENT:
+      let start = unsafe event.data.mapping_start
+      return unsafe Event(
+        kind: .mapStart, place: place, anchor: text(start.anchor), tag: text(start.tag))
+    case YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT: return Event(kind: .end, place: place)
+    default: return Event(kind: .other, place: place)
+    }
+  }
+
+  private static func text(_ pointer: UnsafeMutablePointer<yaml_char_t>?) -> String? {
+    unsafe pointer.map { unsafe String(cString: $0) }
+  }
+
+  private static func fault(
+    _ parser: yaml_parser_t, _ file: String, _ bytes: [UInt8]
+  ) -> Finding {
+    let problem = unsafe parser.problem.map { unsafe String(cString: $0) } ?? "no valid YAML"
+    let context = unsafe parser.context.map { unsafe String(cString: $0) + ": " } ?? ""
+    guard unsafe parser.error != YAML_READER_ERROR else {
+      // Bytes that are no text have an offset only.
+      let before = bytes.prefix(unsafe parser.problem_offset)
+      let line = before.count { $0 == 0x0a } + 1
+      let column = before.count - (before.lastIndex(of: 0x0a).map { $0 + 1 } ?? 0) + 1
+      return Finding(
+        place: Place(file: file, line: line, column: column), text: "not YAML: \(problem)")
+    }
+    let mark = unsafe parser.problem_mark
+    return Finding(
+      place: Place(file: file, line: mark.line + 1, column: mark.column + 1),
+      text: "not YAML: \(context)\(problem)")
+  }
+}
+
+/// What libyaml says next.
+private struct Event {
+  enum Kind {
+    case documentStart, streamEnd, listStart, mapStart, end, other
+    case alias(String)
+    case scalar(String, isPlain: Bool)
+  }
+
+  let kind: Kind
+  let place: Place
+  var anchor: String?
+  var tag: String?
+}
+
+/// Builds the tree from the events, within the limits.
+private struct Composer {
+  private struct Open {
+    let isMap: Bool
+    let place: Place
+    let anchor: String?
+    var children: [YAMLNode] = []
+    var weight = 1
+  }
+
+  let file: String
+  private(set) var root: YAMLNode?
+  private var documents = 0
+  private var open: [Open] = []
+  private var anchors: [String: YAMLNode] = [:]
+  private var openAnchors: Set<String> = []
+
+  init(file: String) { self.file = file }
+
+  /// Takes one event; true when it was the last.
+  mutating func take(_ event: Event) throws(Finding) -> Bool {
+    switch event.kind {
+    case .streamEnd: return true
+    case .other: break
+    case .documentStart:
+      documents += 1
+      guard documents == 1 else {
+        throw Finding(place: event.place, text: "a second YAML document: only one is read")
+      }
+    case .alias(let name): try add(alias(name, at: event.place))
+    case .scalar(let text, let isPlain):
+      let scalar = try YAMLNode.Content.scalar(text, isPlain: resolves(text, isPlain, event))
+      try close(scalar, event.anchor, event.place, weight: 1)
+    case .listStart, .mapStart: try begin(event)
+    case .end:
+      let collection = open.removeLast()
+      let content: YAMLNode.Content
+      if collection.isMap {
+        let children = collection.children
+        content = .map(
+          stride(from: 0, to: children.count - 1, by: 2).map { (children[$0], children[$0 + 1]) })
+      } else {
+        content = .list(collection.children)
+      }
+      try close(content, collection.anchor, collection.place, weight: collection.weight)
+    }
+    return false
+  }
+
+  private mutating func begin(_ event: Event) throws(Finding) {
+    var isMap = false
+    if case .mapStart = event.kind { isMap = true }
+    if let tag = event.tag, tag != coreTag + (isMap ? "map" : "seq") {
+      throw foreignTag(tag, event.place)
+    }
+    guard open.count < Limits.nesting else {
+      throw Finding(place: event.place, text: "nested more than \(Limits.nesting) deep")
+    }
+    if let anchor = event.anchor { openAnchors.insert(anchor) }
+    open.append(Open(isMap: isMap, place: event.place, anchor: event.anchor))
+  }
+
+  private mutating func close(
+    _ content: YAMLNode.Content, _ anchor: String?, _ place: Place, weight: Int
+  ) throws(Finding) {
+    let node = YAMLNode(content: content, place: place, weight: weight)
+    if let anchor {
+      anchors[anchor] = node
+      openAnchors.remove(anchor)
+    }
+    try add(node)
+  }
+
+  private mutating func add(_ node: YAMLNode) throws(Finding) {
+    guard !open.isEmpty else {
+      root = node
+      return
+    }
+    open[open.count - 1].children.append(node)
+    open[open.count - 1].weight += node.weight
+    guard open[open.count - 1].weight <= Limits.configurationNodes else {
+      throw Finding(
+        place: node.place,
+        text: "more than \(Limits.configurationNodes) values once aliases are followed")
+    }
+  }
+
+  private func alias(_ name: String, at place: Place) throws(Finding) -> YAMLNode {
+    guard !openAnchors.contains(name) else {
+      throw Finding(place: place, text: "the alias *\(name) stands inside its own anchor")
+    }
+    guard let node = anchors[name] else {
+      throw Finding(place: place, text: "the alias *\(name) has no anchor &\(name) before it")
+    }
+    return node
+  }
+
+  /// Whether the core schema is to resolve the scalar, after its tag if it has one.
+  private func resolves(
+    _ text: String, _ isPlain: Bool, _ event: Event
+  ) throws(Finding) -> Bool {
+    switch event.tag {
+    case nil: return isPlain
+    case "!", coreTag + "str": return false
+    case let tag? where tag == coreTag + CoreScalar(text).tag: return true
+    case let tag?: throw foreignTag(tag, event.place)
+    }
+  }
+
+  private func foreignTag(_ tag: String, _ place: Place) -> Finding {
+    Finding(place: place, text: "the tag \(tag) does not fit here: leave it out")
+  }
+}
+
+private let coreTag = "tag:yaml.org,2002:"

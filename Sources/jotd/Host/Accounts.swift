@@ -1,0 +1,62 @@
+import Glibc
+
+/// The host's users and groups, by getpwnam(3) and getgrnam(3).
+enum Accounts {
+  /// The uid of a user, given by name or as digits; nil when there is none of that name.
+  static func user(_ name: String) -> UInt32? {
+    if name.allSatisfy(\.isNumber), let number = UInt32(name), number != .max { return number }
+    return unsafe lookUp { buffer, count -> (Int32, UInt32?) in
+      var entry = unsafe passwd()
+      var found: UnsafeMutablePointer<passwd>?
+      let status = unsafe getpwnam_r(name, &entry, buffer, count, &found)
+      return unsafe (status, found == nil ? nil : entry.pw_uid)
+    }
+  }
+
+  /// The gid of a group, given by name or as digits; nil when there is none of that name.
+  static func group(_ name: String) -> UInt32? {
+    if name.allSatisfy(\.isNumber), let number = UInt32(name), number != .max { return number }
+    return unsafe lookUp { buffer, count -> (Int32, UInt32?) in
+      var entry = unsafe Glibc.group()
+      var found: UnsafeMutablePointer<Glibc.group>?
+      let status = unsafe getgrnam_r(name, &entry, buffer, count, &found)
+      return unsafe (status, found == nil ? nil : entry.gr_gid)
+    }
+  }
+
+  /// How to call a user in a message: `camera (uid 999)`, or the number alone.
+  static func describe(user uid: UInt32) -> String {
+    let name: String? = unsafe lookUp { buffer, count -> (Int32, String?) in
+      var entry = unsafe passwd()
+      var found: UnsafeMutablePointer<passwd>?
+      let status = unsafe getpwuid_r(uid, &entry, buffer, count, &found)
+      return unsafe (status, found == nil ? nil : String(cString: entry.pw_name))
+    }
+    return name.map { "\($0) (uid \(uid))" } ?? "uid \(uid)"
+  }
+
+  /// The uid that the daemon acts as.
+  static let own = geteuid()
+  /// The gids that the daemon acts with, supplementary ones too.
+  static let ownGroups: Set<UInt32> = {
+    let count = getgroups(0, nil)
+    var groups = [gid_t](repeating: 0, count: Int(max(0, count)))
+    let filled = unsafe getgroups(count, &groups)
+    return Set(groups.prefix(Int(max(0, filled)))).union([getegid()])
+  }()
+
+  /// Calls a reentrant look-up with a buffer that grows until the entry fits.
+  private static func lookUp<Value>(
+    _ call: (UnsafeMutablePointer<CChar>, Int) -> (status: Int32, value: Value?)
+  ) -> Value? {
+    var count = 1024
+    while count <= 1 << 20 {
+      let (status, value) = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: count) {
+        unsafe call($0.baseAddress!, count)
+      }
+      guard status == ERANGE else { return value }
+      count *= 4
+    }
+    return nil
+  }
+}

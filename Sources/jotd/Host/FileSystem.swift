@@ -1,0 +1,242 @@
+import CLinux
+import Glibc
+import Rotation
+
+/// A system call that failed.
+struct SystemError: Error, Sendable {
+  /// errno(3).
+  let code: Int32
+
+  /// The host's words for it, always in English: jotd sets no locale.
+  var reason: String { unsafe String(cString: strerror(code)) }
+  var isNotFound: Bool { code == ENOENT || code == ENOTDIR }
+
+  /// The error that the calling thread's last system call left.
+  static var last: SystemError { SystemError(code: errno) }
+}
+
+/// What stat(2) tells that jotd asks for.
+struct FileStatus: Equatable {
+  enum Kind { case file, folder, link, pipe, other }
+
+  let kind: Kind
+  /// Permission bits, 0 to 0o7777.
+  let mode: UInt16
+  let owner: UInt32
+  let group: UInt32
+  let bytes: Int64
+  let device: UInt64
+  let inode: UInt64
+  /// Times of the last change of content and of the rest, in nanoseconds since 1970.
+  let modified: Int64
+  let changed: Int64
+
+  fileprivate init(_ found: stat) {
+    kind =
+      switch found.st_mode & S_IFMT {
+      case S_IFREG: .file
+      case S_IFDIR: .folder
+      case S_IFLNK: .link
+      case S_IFIFO: .pipe
+      default: .other
+      }
+    mode = UInt16(found.st_mode & 0o7777)
+    owner = found.st_uid
+    group = found.st_gid
+    bytes = Int64(found.st_size)
+    device = UInt64(found.st_dev)
+    inode = UInt64(found.st_ino)
+    modified = linux_nanoseconds(found.st_mtim)
+    changed = linux_nanoseconds(found.st_ctim)
+  }
+}
+
+/// An open file or folder that it alone owns, closed with it. All operations are relative to it
+/// and follow no symbolic link in a name.
+struct Descriptor: ~Copyable {
+  let number: Int32
+
+  init(owning number: Int32) { self.number = number }
+  deinit { close(number) }
+
+  /// What open(2) is asked for; always close-on-exec.
+  struct Options: OptionSet {
+    let rawValue: Int32
+    static let write = Options(rawValue: O_WRONLY)
+    static let createNew = Options(rawValue: O_CREAT | O_EXCL)
+    static let noFollow = Options(rawValue: O_NOFOLLOW)
+    static let folder = Options(rawValue: O_DIRECTORY)
+    static let nonBlocking = Options(rawValue: O_NONBLOCK)
+    static let pathOnly = Options(rawValue: linux_O_PATH)
+  }
+
+  /// Opens `path`, relative to the working folder if it is relative.
+  static func open(_ path: String, _ options: Options = []) throws(SystemError) -> Descriptor {
+    Descriptor(owning: try result { unsafe Glibc.open(path, options.rawValue | O_CLOEXEC) })
+  }
+
+  /// Opens `name` in this folder; a file that is created has mode 0600.
+  func open(_ name: String, _ options: Options) throws(SystemError) -> Descriptor {
+    Descriptor(
+      owning: try result { unsafe openat(number, name, options.rawValue | O_CLOEXEC, 0o600) })
+  }
+
+  // MARK: Content
+
+  /// Writes all of `bytes` at the current position.
+  func write(_ bytes: [UInt8]) throws(SystemError) {
+    var written = 0
+    while written < bytes.count {
+      written += try result {
+        unsafe bytes.withUnsafeBytes { buffer in
+          unsafe Glibc.write(number, buffer.baseAddress! + written, bytes.count - written)
+        }
+      }
+    }
+  }
+
+  /// Reads to the end of the file; EFBIG when it has more than `limit` bytes.
+  func read(upTo limit: Int) throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    while true {
+      let room = min(64 << 10, limit + 1 - bytes.count)
+      var count = 0
+      var failure: SystemError?
+      unsafe withUnsafeTemporaryAllocation(byteCount: room, alignment: 1) { buffer in
+        do throws(SystemError) {
+          count = try result { unsafe Glibc.read(number, buffer.baseAddress!, room) }
+          unsafe bytes += buffer[..<count]
+        } catch { failure = error }
+      }
+      if let failure { throw failure }
+      if count == 0 { return bytes }
+      guard bytes.count <= limit else { throw SystemError(code: EFBIG) }
+    }
+  }
+
+  func truncate(to count: Int) throws(SystemError) {
+    try result { ftruncate(number, off_t(count)) }
+  }
+
+  // MARK: Attributes
+
+  func status() throws(SystemError) -> FileStatus {
+    var found = stat()
+    try result { unsafe fstat(number, &found) }
+    return FileStatus(found)
+  }
+
+  /// Of `name` in this folder, itself if it is a link.
+  func status(of name: String) throws(SystemError) -> FileStatus {
+    var found = stat()
+    try result { unsafe fstatat(number, name, &found, AT_SYMLINK_NOFOLLOW) }
+    return FileStatus(found)
+  }
+
+  /// Nil leaves the owner, or the group, as it is.
+  func changeOwner(_ owner: UInt32?, _ group: UInt32?) throws(SystemError) {
+    try result { fchown(number, owner ?? .max, group ?? .max) }
+  }
+
+  func changeMode(_ mode: UInt16) throws(SystemError) {
+    try result { fchmod(number, mode_t(mode)) }
+  }
+
+  /// Until the disk has it.
+  func sync() throws(SystemError) {
+    try result { fsync(number) }
+  }
+
+  /// Whether the file system has no disk under it (tmpfs, ramfs).
+  func isInMemory() throws(SystemError) -> Bool {
+    try result { linux_is_in_memory(number) } == 1
+  }
+
+  // MARK: Names in this folder
+
+  func rename(_ name: String, to newName: String) throws(SystemError) {
+    try result { unsafe renameat(number, name, number, newName) }
+  }
+
+  func remove(_ name: String) throws(SystemError) {
+    try result { unsafe unlinkat(number, name, 0) }
+  }
+
+  func isMountRoot(_ name: String) throws(SystemError) -> Bool {
+    try result { unsafe linux_is_mount_root(number, name) } == 1
+  }
+
+  /// Throws unless names can be added to this folder.
+  func checkWritable() throws(SystemError) {
+    try result { unsafe faccessat(number, ".", W_OK | X_OK, AT_EACCESS) }
+  }
+
+  /// The text of this symbolic link, which was opened with `.pathOnly` and `.noFollow`.
+  func linkTarget() throws(SystemError) -> String {
+    var failure: SystemError?
+    let text = unsafe withUnsafeTemporaryAllocation(
+      of: CChar.self, capacity: Limits.pathBytes + 1
+    ) { buffer -> String in
+      do throws(SystemError) {
+        let count = try result {
+          unsafe readlinkat(number, "", buffer.baseAddress!, buffer.count)
+        }
+        return unsafe String(
+          decoding: buffer[..<count].lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      } catch {
+        failure = error
+        return ""
+      }
+    }
+    if let failure { throw failure }
+    return text
+  }
+}
+
+/// What is asked by path rather than by descriptor.
+enum FileSystem {
+  /// The names in a folder, in no order, without `.` and `..`.
+  static func names(in folder: String) throws(SystemError) -> [String] {
+    guard let stream = unsafe opendir(folder) else { throw .last }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names
+  }
+
+  /// The bytes of a file; EFBIG when it has more than `limit`.
+  static func contents(of path: String, upTo limit: Int) throws(SystemError) -> [UInt8] {
+    let file = try Descriptor.open(path)
+    return try file.read(upTo: limit)
+  }
+
+  /// Of what `path` leads to, links followed.
+  static func status(of path: String) throws(SystemError) -> FileStatus {
+    var found = stat()
+    try result { unsafe stat(path, &found) }
+    return FileStatus(found)
+  }
+
+  /// The path that `path` leads to, without links; nil when it leads nowhere.
+  static func resolved(_ path: String) -> String? {
+    guard let found = unsafe realpath(path, nil) else { return nil }
+    defer { unsafe free(found) }
+    return unsafe String(cString: found)
+  }
+}
+
+/// Makes a system call again while a signal interrupts it; throws what else it fails with.
+@discardableResult
+func result<Value: SignedInteger>(_ call: () -> Value) throws(SystemError) -> Value {
+  while true {
+    let value = call()
+    if value >= 0 { return value }
+    let error = SystemError.last
+    guard error.code == EINTR else { throw error }
+  }
+}

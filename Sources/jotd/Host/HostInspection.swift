@@ -1,0 +1,88 @@
+import Rotation
+
+/// Holds a configuration against the host that it is to run on.
+enum HostInspection {
+  /// Finds folders that cannot be trusted. A folder that is not there is no reason not to start:
+  /// it may come, and deliveries try again.
+  static func inspectTrust(_ settings: Settings, _ findings: Findings) {
+    inspect(settings) { place, folder in
+      if case .failure(let failure) = folder, failure.code == 0 {
+        findings.error(place, failure.description)
+      }
+    }
+  }
+
+  /// Finds all that would make a delivery fail now.
+  static func inspectDeliveries(_ settings: Settings, _ findings: Findings) {
+    inspect(settings) { place, folder in
+      if case .failure(let failure) = folder { findings.error(place, failure.description) }
+    }
+    var folders: [Path: Folder] = [:]
+    for (delivery, place) in settings.deliveryPlaces {
+      guard case .file(let file) = delivery else { continue }
+      guard let folder = folders[file.path.folder] ?? (try? Folder(file.path.folder)) else {
+        continue
+      }
+      folders[file.path.folder] = folder
+      for fault in faults(file, folder) { findings.error(place, fault) }
+    }
+  }
+
+  private static func faults(_ file: FileDelivery, _ folder: Folder) -> [String] {
+    var faults: [String] = []
+    let name = file.path.name
+    let user = Accounts.describe(user: Accounts.own)
+    if file.inPlace {
+      if let kind = try? folder.descriptor.status(of: name).kind {
+        if kind != .file { faults.append("\(file.path) is not a file") }
+      } else {
+        faults.append("\(file.path) is not there: in_place needs a file that is there already")
+      }
+    } else {
+      if (try? folder.descriptor.isMountRoot(name)) == true {
+        faults.append(
+          "\(file.path) is a mount point and cannot be renamed over: mount its folder instead, or "
+            + "set in_place: true (readers can then see a torn file)")
+      } else if (try? folder.descriptor.status(of: name).kind) == .folder {
+        faults.append("\(file.path) is a folder")
+      }
+      do { try folder.descriptor.checkWritable() } catch {
+        faults.append("\(folder.path): \(user) cannot write there: \(error.reason)")
+      }
+    }
+    if !Hardening.mayChangeOwner {
+      if let owner = file.owner, owner != Accounts.own {
+        faults.append(
+          "\(user) may not give \(file.path) to \(Accounts.describe(user: owner)): "
+            + "it needs CAP_CHOWN")
+      }
+      if let group = file.group, !Accounts.ownGroups.contains(group) {
+        faults.append(
+          "\(user) may not give \(file.path) to the group with gid \(group): "
+            + "it needs CAP_CHOWN, or to be in that group")
+      }
+    }
+    if folder.isSticky, let owner = file.owner, owner != Accounts.own {
+      faults.append(
+        "\(file.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
+          + "are safe: deliver elsewhere, or leave the owner out")
+    }
+    return faults
+  }
+
+  /// Opens the folder of each delivery, once for each folder.
+  private static func inspect(
+    _ settings: Settings, report: (Place, Result<Void, Failure>) -> Void
+  ) {
+    var seen: Set<Path> = []
+    for (delivery, place) in settings.deliveryPlaces
+    where seen.insert(delivery.path.folder).inserted {
+      do throws(Failure) {
+        _ = try Folder(delivery.path.folder)
+        report(place, .success(()))
+      } catch {
+        report(place, .failure(error))
+      }
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import Logging
+import Rotation
+
+/// An event as the journal has it: a level, a sentence, and fields (systemd.journal-fields(7)).
+///
+/// The MESSAGE_ID of each kind is stable; `systemd/jotd.catalog` explains each to
+/// `journalctl -x`.
+struct JournalEntry {
+  let level: Logger.Level
+  let messageID: String
+  let message: String
+  private(set) var fields: [(name: String, value: String)] = []
+
+  private init(_ level: Logger.Level, _ messageID: String, _ message: String) {
+    self.level = level
+    self.messageID = messageID
+    self.message = message
+  }
+
+  private func with(_ name: String, _ value: String?) -> JournalEntry {
+    var entry = self
+    if let value { entry.fields.append((name, value)) }
+    return entry
+  }
+
+  private func about(_ token: TokenSummary) -> JournalEntry {
+    about(token.identity).with("JOTD_USER_ID", token.userID)
+      .with("JOTD_ROLE", token.role.rawValue).with("JOTD_EXPIRES_AT", token.expiresAt.rfc3339)
+      .with("JOTD_KEY_ID", token.keyID.description)
+  }
+
+  private func about(_ identity: String) -> JournalEntry { with("JOTD_IDENTITY", identity) }
+
+  private func about(_ path: Path) -> JournalEntry { with("JOTD_DELIVERY", path.description) }
+
+  private func because(_ failure: Failure) -> JournalEntry {
+    failure.code == 0 ? self : with("ERRNO", String(failure.code))
+  }
+
+  init(_ event: Event) {
+    self =
+      switch event {
+      case .rotated(let token):
+        JournalEntry(
+          .info, "8d654dd63a64492a86d8675068808164",
+          "\(token.identity): new token for \(token.userID) (\(token.role.rawValue)), "
+            + "expires \(token.expiresAt.rfc3339), next rotation \(token.refreshAt.rfc3339)"
+        ).about(token)
+      case .kept(let token):
+        JournalEntry(
+          .info, "f1e69b2b38e04ff99156a32d31eb806c",
+          "\(token.identity): the token found is kept, "
+            + "expires \(token.expiresAt.rfc3339), next rotation \(token.refreshAt.rfc3339)"
+        ).about(token)
+      case .mintFailed(let identity, let failure):
+        JournalEntry(
+          .error, "73bd055e608c42eb8d07669e46d58f6b",
+          "\(identity): no token could be made: \(failure). Trying again until it works"
+        ).about(identity).because(failure)
+      case .deliveryFailed(let identity, let path, let failure):
+        JournalEntry(
+          .error, "3c01d667befe4bb5bc207baf701934aa",
+          "\(identity): \(failure). What was delivered before stays; trying again until it works"
+        ).about(identity).about(path).because(failure)
+      case .deliveryRecovered(let identity, let path):
+        JournalEntry(
+          .notice, "a388de61155248fdbfce8f38135dda5e",
+          "\(identity): delivering to \(path) works again"
+        ).about(identity).about(path)
+      case .stale(let identity, let expiresAt):
+        JournalEntry(
+          .warning, "8ad8bab015ff474296049827f5e65688",
+          "\(identity): the token in use is stale and could not be replaced, "
+            + "expires \(expiresAt.rfc3339)"
+        ).about(identity).with("JOTD_EXPIRES_AT", expiresAt.rfc3339)
+      case .expired(let identity, let expiresAt):
+        JournalEntry(
+          .critical, "968a2f9b919241438459819bc2a40074",
+          "\(identity): the token in use expired \(expiresAt.rfc3339) and could not be replaced: "
+            + "its client is locked out"
+        ).about(identity).with("JOTD_EXPIRES_AT", expiresAt.rfc3339)
+      case .removed(let path):
+        JournalEntry(
+          .info, "f1fb22449aae417d8c4e5b9a5c658f2e",
+          "\(path): removed, because no identity delivers there any more"
+        ).about(path)
+      case .removalFailed(let path, let failure):
+        JournalEntry(
+          .warning, "8f3bd2c84c8241ac8888e5f3ef784835",
+          "\(failure). No identity delivers there any more: remove it by hand"
+        ).about(path).because(failure)
+      case .keyChanged(let keyID):
+        JournalEntry(
+          .notice, "a316df58dcef474f92d06964c02e320d",
+          "the secret changed: every token is replaced (key \(keyID))"
+        ).with("JOTD_KEY_ID", keyID.description)
+      case .secretUnreadable(let failure):
+        JournalEntry(
+          .error, "ce80070391cb4eeba1a621745967ba61",
+          "\(failure). The secret read before stays in use; trying again until it works"
+        ).because(failure)
+      case .secretReadable:
+        JournalEntry(
+          .notice, "9689160b9811443cae58da30c61b79be", "the secret can be read again")
+      case .clockSet(let step):
+        JournalEntry(
+          .notice, "8ff9bae1f9994e6f9850ca7009321f2f",
+          abs(step.microseconds) < 1_000
+            ? "the machine resumed from sleep, or its clock was set to the time it had"
+            : "the clock was set \(step < .zero ? "back" : "forward") by "
+              + "\((step < .zero ? .zero - step : step).timeSpan)")
+      case .started(let version, let identities):
+        JournalEntry(
+          .notice, "376d3ca190f644c4934078ff6dcf28e7",
+          "jotd \(version) starts with \(counted(identities))")
+      case .ready(let identities):
+        JournalEntry(
+          .notice, "55cc0ac0e2dd40c9874d9fbe9b545bd4",
+          "ready: \(counted(identities)) delivered, or reported as failing")
+      case .reloaded(let changes):
+        JournalEntry(
+          .notice, "f1983f993adc4df0b668fe7a134d6050",
+          "configuration reloaded: \(changes.kept) unchanged, \(changes.added) added, "
+            + "\(changes.changed) changed, \(changes.removed) removed")
+      case .reloadRefused(let reason):
+        JournalEntry(
+          .error, "9b88feb6c95a42909e3fa9f834395b02",
+          "the new configuration is refused, the running one stays: \(reason)")
+      case .warning(let text):
+        JournalEntry(.warning, "646f318830274502b02391ee9917c609", text)
+      case .stopping(let signal):
+        JournalEntry(
+          .notice, "df87c3bf0e9244adb5ecee690107195d",
+          "stopping on \(signal): the files stay, and nobody replaces their tokens")
+      }
+  }
+}
+
+private func counted(_ identities: Int) -> String {
+  identities == 1 ? "1 identity" : "\(identities) identities"
+}

@@ -1,0 +1,27 @@
+import Glibc
+import Rotation
+
+/// Standard input, output and error of the commands.
+
+func writeToStandardError(_ text: String) { write(text, to: 2) }
+
+/// Prints `text` and a newline.
+func printLine(_ text: String) { write(text + "\n", to: 1) }
+
+/// Prints a line for people on standard error, so that standard output stays for programs.
+func printNote(_ text: String) { write("jotd: \(text)\n", to: 2) }
+
+/// All of standard input; EFBIG when it has more than `limit` bytes.
+func standardInput(upTo limit: Int) throws(SystemError) -> [UInt8] {
+  let input = Descriptor(owning: try result { dup(0) })
+  return try input.read(upTo: limit)
+}
+
+/// Whether standard input is a terminal, where somebody would have to type.
+var isStandardInputTerminal: Bool { isatty(0) == 1 }
+
+private func write(_ text: String, to number: Int32) {
+  guard let copy = try? result({ dup(number) }) else { return }
+  // A reader that went away has what it wanted.
+  try? Descriptor(owning: copy).write(Array(text.utf8))
+}

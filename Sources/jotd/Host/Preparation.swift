@@ -1,0 +1,44 @@
+import Rotation
+
+/// All that must be right before the daemon starts, or a reload takes effect.
+struct Preparation {
+  let settings: Settings
+  let reader: SecretReader
+  let signer: HMACSigner
+  /// What is worth saying and no reason to refuse, each on a line.
+  let warnings: [String]
+
+  /// What is wrong with a configuration.
+  struct Refused: Error, CustomStringConvertible {
+    /// In the order of the files.
+    let errors: [Finding]
+
+    /// One error a line.
+    var description: String {
+      let shown = errors.sorted().prefix(Limits.errorsShown).map(\.description)
+      let more = errors.count - shown.count
+      return (shown + (more > 0 ? ["and \(more) more"] : [])).joined(separator: "\n")
+    }
+  }
+
+  /// Reads the configuration at `path` and its secret.
+  init(_ path: String) throws(Refused) {
+    let findings = Findings()
+    guard let settings = Configuration.load(path, findings) else {
+      throw Refused(errors: findings.errors)
+    }
+    self.settings = settings
+    reader = SecretReader(signing: settings.signing)
+    HostInspection.inspectTrust(settings, findings)
+    var secretWarnings: [String] = []
+    var read: HMACSigner?
+    do {
+      (read, secretWarnings) = try reader.signer()
+    } catch {
+      findings.error(settings.signing.place, error.description)
+    }
+    guard let read, findings.errors.isEmpty else { throw Refused(errors: findings.errors) }
+    signer = read
+    warnings = findings.warnings.map(\.description) + secretWarnings
+  }
+}

@@ -1,0 +1,66 @@
+import CLinux
+import Dispatch
+import Glibc
+import Rotation
+
+/// The wall clock, and the one timer that jotd sleeps on: a timerfd_create(2) on CLOCK_REALTIME
+/// under a Dispatch source. Armed with TFD_TIMER_CANCEL_ON_SET, so it also ends when the clock is
+/// set, forward or back, and when the machine resumes from sleep.
+@MainActor
+final class WallClock {
+  /// How much the clock was set by; nil when the timer just ran out.
+  typealias Handler = @MainActor (_ step: Duration?) -> Void
+
+  private let timer: Int32
+  private let source: any DispatchSourceRead
+  private var offset: Duration
+
+  /// `wake` is called on the main queue whenever the timer ends.
+  init(wake: @escaping Handler) throws(Failure) {
+    timer = linux_timerfd_create()
+    guard timer >= 0 else {
+      throw Failure("timerfd_create: \(SystemError.last.reason)", code: SystemError.last.code)
+    }
+    source = DispatchSource.makeReadSource(fileDescriptor: timer, queue: .main)
+    offset = WallClock.offset
+    source.setEventHandler {
+      MainActor.assumeIsolated {
+        var expirations: UInt64 = 0
+        let count = unsafe read(self.timer, &expirations, 8)
+        if count < 0, errno == ECANCELED {
+          wake(self.takeStep())
+        } else if count > 0 {
+          wake(nil)
+        }
+      }
+    }
+    source.resume()
+  }
+
+  /// Sets the timer to end at `next`, or in ten years to notice the clock being set. Returns how
+  /// much the clock was set by when it was since the timer was last armed: then look again.
+  func arm(_ next: Instant?) -> Duration? {
+    let end = next ?? .now + Limits.longestLifetime
+    let seconds = max(0, end.wholeSeconds)
+    let rest = end.microseconds - seconds * 1_000_000
+    // A time of zero would disarm the timer.
+    guard linux_timerfd_arm(timer, seconds, max(1, Int(rest) * 1000)) < 0 else { return nil }
+    return errno == ECANCELED ? takeStep() : nil
+  }
+
+  private func takeStep() -> Duration {
+    let before = offset
+    offset = WallClock.offset
+    return offset - before
+  }
+
+  /// What the wall clock is ahead of the clock that cannot be set and counts sleep.
+  private static var offset: Duration {
+    .nanoseconds(linux_clock(CLOCK_REALTIME) - linux_clock(CLOCK_BOOTTIME))
+  }
+}
+
+extension Instant {
+  /// The wall clock's time now.
+  static var now: Instant { Instant(microseconds: linux_clock(CLOCK_REALTIME) / 1000) }
+}

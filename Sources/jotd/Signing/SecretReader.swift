@@ -1,0 +1,118 @@
+import Glibc
+import Rotation
+import Synchronization
+
+/// Fetches the secret that the configuration names, and judges it.
+struct SecretReader {
+  let signing: SigningSettings
+
+  /// What was taken from the environment: it is there once, because it is wiped when taken.
+  private static let taken = Mutex<[String: Secret]>([:])
+
+  /// A signer with the secret as it is now, and what should be said about it.
+  func signer() throws(Failure) -> (signer: HMACSigner, warnings: [String]) {
+    let raw = try raw()
+    let source = signing.source
+    let secret: Secret
+    do { secret = try raw.decoded(signing.encoding) } catch {
+      throw Failure("\(source): \(error)")
+    }
+    guard secret.count > 0 else { throw Failure("\(source): the secret is empty") }
+    var warnings: [String] = []
+    if let weakness = secret.weakness(for: signing.algorithm) {
+      guard signing.allowWeak else {
+        throw Failure(
+          "\(source): \(weakness). Make a new one with \"jotd secret\"; if the service's secret "
+            + "cannot be changed yet, set signing.allow_weak_secret: true")
+      }
+      warnings.append("\(source): \(weakness). It is used all the same (allow_weak_secret)")
+    }
+    if signing.encoding == .utf8, secret.endsWithNewline {
+      warnings.append(
+        "\(source): the secret ends with a newline, which counts as a part of it (encoding: utf8). "
+          + "If the service's has none, write it with printf in place of echo")
+    }
+    return (try HMACSigner(secret, signing.algorithm), warnings)
+  }
+
+  /// What tells whether the source changed since: nil when it cannot be looked at.
+  var fingerprint: FileStatus? {
+    path.flatMap { try? FileSystem.status(of: $0) }
+  }
+
+  /// The file behind the source; nil for a variable, and for a credential outside of a service.
+  var path: String? {
+    switch signing.source {
+    case .env: nil
+    case .file(let path): path.description
+    case .credential(let id): Environment["CREDENTIALS_DIRECTORY"].map { "\($0)/\(id)" }
+    }
+  }
+
+  /// Whether the secret is a credential that only the service itself can see.
+  var isOutOfReach: Bool {
+    if case .credential = signing.source { return path == nil }
+    return false
+  }
+
+  private func raw() throws(Failure) -> Secret {
+    switch signing.source {
+    case .env(let name):
+      if let secret = SecretReader.taken.withLock({ $0[name] }) { return secret }
+      guard let secret = Secret(takingVariable: name) else {
+        throw Failure(
+          "\(signing.source) is not set, or longer than \(Limits.secretBytes) bytes: "
+            + "export it, or name a file or a credential in signing.secret")
+      }
+      SecretReader.taken.withLock { $0[name] = secret }
+      return secret
+    case .file(let path): return try SecretReader.file(path.description, signing.source)
+    case .credential:
+      guard let path else {
+        throw Failure(
+          "\(signing.source) is there only inside the service: CREDENTIALS_DIRECTORY is not set. "
+            + "Start jotd by systemd with LoadCredential= (systemd.exec(5))")
+      }
+      return try SecretReader.file(path, signing.source)
+    }
+  }
+
+  /// The content of a secret file that others cannot read. A pipe is as good: it is how a shell
+  /// hands over a secret without a file.
+  private static func file(_ path: String, _ source: SecretSource) throws(Failure) -> Secret {
+    do throws(SystemError) {
+      let file = try Descriptor.open(path, [.nonBlocking])
+      let status = try file.status()
+      switch status.kind {
+      case .file:
+        if case .file = source, status.mode & 0o007 != 0 {
+          throw SystemError(code: openToOthers)
+        }
+      case .pipe:
+        // Waits for whoever writes; opened anew, because the first was not to wait.
+        let pipe = try Descriptor.open(path)
+        if let secret = try Secret(reading: pipe) { return secret }
+        throw SystemError(code: EFBIG)
+      default: throw SystemError(code: EINVAL)
+      }
+      guard let secret = try Secret(reading: file) else { throw SystemError(code: EFBIG) }
+      return secret
+    } catch {
+      throw Failure("\(source) \(explanation(error, path))", code: max(0, error.code))
+    }
+  }
+
+  /// No errno: a permission that should not be there.
+  private static let openToOthers: Int32 = -1
+
+  private static func explanation(_ error: SystemError, _ path: String) -> String {
+    switch error.code {
+    case openToOthers: "can be read by others than its owner and group: chmod o= \(path)"
+    case EFBIG: "is longer than \(Limits.secretBytes) bytes: that is no secret"
+    case EINVAL: "is not a file"
+    case EACCES, EPERM:
+      "cannot be read: \(error.reason). jotd runs as \(Accounts.describe(user: Accounts.own))"
+    default: "cannot be read: \(error.reason)"
+    }
+  }
+}
