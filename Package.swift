@@ -23,6 +23,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+    .target(name: "CKeyMemory", dependencies: ["COpenSSL"]),
     .target(name: "CLinux"),
     .target(
       name: "Rotation",
@@ -31,7 +32,7 @@ let package = Package(
     .executableTarget(
       name: "jotd",
       dependencies: [
-        "COpenSSL", "CYAML", "CSystemd", "CLinux", "Rotation",
+        "CKeyMemory", "CLinux", "COpenSSL", "CSystemd", "CYAML", "Rotation",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),

@@ -184,8 +184,8 @@ extension Rotator {
 
   /// The next look at this identity: when its token is due, or at the next try before that.
   private mutating func plan(_ slot: Int, at now: Instant) {
-    let isMinting = slots[slot].failures[Slot.minting] == nil
-    let due = isMinting ? slots[slot].token.map { slots[slot].identity.due($0) } : nil
+    let canMint = slots[slot].failures[Slot.minting] == nil
+    let due = canMint ? slots[slot].token.map { slots[slot].identity.due($0) } : nil
     let next = [due, slots[slot].retryAt].compactMap(\.self).min()
     schedule.set(slot, due: next ?? now)
   }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Rotation
 
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -17,32 +16,30 @@ struct Check: ParsableCommand {
     let findings = Findings()
     let settings = Configuration.load(config.pathOrStandard, findings)
     if let settings {
-      HostInspection.inspectDeliveries(settings, findings)
-      inspectSecret(settings, findings)
+      // What the document gets wrong comes first; deliveries are tried once it is right.
+      if findings.errors.isEmpty {
+        HostInspection.inspectDeliveries(settings, findings)
+      } else {
+        HostInspection.inspectTrust(settings, findings)
+      }
+      inspectSecret(settings.signing, findings)
     }
     for warning in findings.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard findings.errors.isEmpty, let settings else {
       writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
       throw ExitCode.configuration
     }
-    let files = settings.deliveryPlaces.count
     printLine(
-      "\(config.pathOrStandard): all is well: \(settings.identities.count) identities, "
-        + "\(files) deliveries")
+      "\(config.pathOrStandard): all is well, \(counted(settings.identities.count, "identity")) and "
+        + counted(settings.deliveryPlaces.count, "delivery"))
   }
 
-  private func inspectSecret(_ settings: Settings, _ findings: Findings) {
-    let reader = SecretReader(signing: settings.signing)
-    guard !reader.isOutOfReach else {
+  private func inspectSecret(_ signing: SigningSettings, _ findings: Findings) {
+    if SecretReader(signing: signing).isOutOfReach {
       findings.warn(
-        settings.signing.place,
-        "\(settings.signing.source) is there only inside the service: it was not checked")
-      return
-    }
-    do throws(Failure) {
-      for warning in try reader.signer().warnings { findings.warn(settings.signing.place, warning) }
-    } catch {
-      findings.error(settings.signing.place, error.description)
+        signing.place, "\(signing.source) is there only inside the service: it was not checked")
+    } else {
+      _ = HostInspection.inspectSecret(signing, findings)
     }
   }
 }

@@ -50,7 +50,8 @@ struct KeyOptions: ParsableArguments {
         allowWeak: allowWeakSecret, place: Place(file: "command line"))
     } else {
       let findings = Findings()
-      guard let settings = Configuration.load(config.pathOrStandard, findings) else {
+      let settings = Configuration.load(config.pathOrStandard, findings)
+      guard let settings, findings.errors.isEmpty else {
         writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
         if config.path == nil {
           printNote("without a configuration, name the secret: --secret-file or --secret-env")

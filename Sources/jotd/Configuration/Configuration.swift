@@ -4,8 +4,8 @@ import Rotation
 enum Configuration {
   static let standardPath = "/etc/jotd/jotd.yaml"
 
-  /// Reads `path` and the `*.yaml` of its `.d` folder in name order. Nil, and at least one error
-  /// in the findings, when anything is wrong with them.
+  /// Reads `path` and the `*.yaml` of its `.d` folder in name order. When anything is wrong with
+  /// them, the findings have an error, and the settings are what could be read, or nil.
   static func load(_ path: String, _ findings: Findings) -> Settings? {
     var reader = ConfigurationReader(findings)
     read(path, findings) { reader.readMain($0, file: path) }

@@ -12,9 +12,10 @@ struct ConfigurationReader {
 
   init(_ findings: Findings) { self.findings = findings }
 
-  /// The settings, once every file was read; nil when an error was found.
+  /// What could be read, once every file was; only without errors in the findings is it all. Nil
+  /// when not even `signing` could.
   var settings: Settings? {
-    guard findings.errors.isEmpty, let signing else { return nil }
+    guard let signing else { return nil }
     return Settings(
       signing: signing, defaults: defaults, identities: identities,
       deliveryPlaces: deliveryPlaces)

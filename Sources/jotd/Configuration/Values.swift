@@ -9,7 +9,7 @@ extension Findings {
     }
     guard isPlain else { return text }
     if case .string = CoreScalar(text) { return text }
-    if text.isEmpty { return refuse(node, name, "a string") }
+    if case .null = CoreScalar(text) { return refuse(node, name, "a string") }
     error(node.place, "\(name) must be a string, not \(node.kind): write it in quotes, \"\(text)\"")
     return nil
   }
@@ -88,7 +88,7 @@ extension Findings {
 
   private func refuse<Value>(_ node: YAMLNode, _ name: String, _ allowed: String) -> Value? {
     var shown = node.kind
-    if case .scalar(let text, _) = node.content, !text.isEmpty, text.utf8.count <= 64 {
+    if case .scalar(let text, _) = node.content, shown != "nothing", text.utf8.count <= 64 {
       shown = JSON.string(text).text
     }
     error(node.place, "\(name) must be \(allowed), not \(shown)")

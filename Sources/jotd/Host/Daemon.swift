@@ -151,7 +151,7 @@ final class Daemon {
     }
     let failing = rotator.failing == 0 ? "all delivered" : "\(rotator.failing) failing"
     let next = rotator.nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
-    systemd.status("\(rotator.count) identities, \(failing)\(next)")
+    systemd.status("\(counted(rotator.count, "identity")), \(failing)\(next)")
   }
 
   // MARK: Signals

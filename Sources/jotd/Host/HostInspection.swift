@@ -2,13 +2,25 @@ import Rotation
 
 /// Holds a configuration against the host that it is to run on.
 enum HostInspection {
-  /// Finds folders that cannot be trusted. A folder that is not there is no reason not to start:
+  /// Finds folders that cannot be trusted, which no start and no reload accepts. A folder that is not there is no reason not to start:
   /// it may come, and deliveries try again.
   static func inspectTrust(_ settings: Settings, _ findings: Findings) {
     inspect(settings) { place, folder in
       if case .failure(let failure) = folder, failure.code == 0 {
         findings.error(place, failure.description)
       }
+    }
+  }
+
+  /// Reads the secret, and finds what is wrong or weak about it; nil after an error.
+  static func inspectSecret(_ signing: SigningSettings, _ findings: Findings) -> HMACSigner? {
+    do throws(Failure) {
+      let (signer, warnings) = try SecretReader(signing: signing).signer()
+      for warning in warnings { findings.warn(signing.place, warning) }
+      return signer
+    } catch {
+      findings.error(signing.place, error.description)
+      return nil
     }
   }
 

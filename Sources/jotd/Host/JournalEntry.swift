@@ -112,11 +112,11 @@ struct JournalEntry {
       case .started(let version, let identities):
         JournalEntry(
           .notice, "376d3ca190f644c4934078ff6dcf28e7",
-          "jotd \(version) starts with \(counted(identities))")
+          "jotd \(version) starts with \(counted(identities, "identity"))")
       case .ready(let identities):
         JournalEntry(
           .notice, "55cc0ac0e2dd40c9874d9fbe9b545bd4",
-          "ready: \(counted(identities)) delivered, or reported as failing")
+          "ready: \(counted(identities, "identity")) delivered, or reported as failing")
       case .reloaded(let changes):
         JournalEntry(
           .notice, "f1983f993adc4df0b668fe7a134d6050",
@@ -136,6 +136,8 @@ struct JournalEntry {
   }
 }
 
-private func counted(_ identities: Int) -> String {
-  identities == 1 ? "1 identity" : "\(identities) identities"
+/// `1 identity`, `2 identities`: a number with its word, whose plural ends in -ies after -y.
+func counted(_ number: Int, _ word: String) -> String {
+  if number == 1 { return "1 \(word)" }
+  return "\(number) \(word.hasSuffix("y") ? "\(word.dropLast())ies" : "\(word)s")"
 }

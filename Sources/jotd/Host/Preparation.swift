@@ -24,21 +24,18 @@ struct Preparation {
   /// Reads the configuration at `path` and its secret.
   init(_ path: String) throws(Refused) {
     let findings = Findings()
-    guard let settings = Configuration.load(path, findings) else {
+    let settings = Configuration.load(path, findings)
+    var read: HMACSigner?
+    if let settings {
+      HostInspection.inspectTrust(settings, findings)
+      read = HostInspection.inspectSecret(settings.signing, findings)
+    }
+    guard let settings, let read, findings.errors.isEmpty else {
       throw Refused(errors: findings.errors)
     }
     self.settings = settings
     reader = SecretReader(signing: settings.signing)
-    HostInspection.inspectTrust(settings, findings)
-    var secretWarnings: [String] = []
-    var read: HMACSigner?
-    do {
-      (read, secretWarnings) = try reader.signer()
-    } catch {
-      findings.error(settings.signing.place, error.description)
-    }
-    guard let read, findings.errors.isEmpty else { throw Refused(errors: findings.errors) }
     signer = read
-    warnings = findings.warnings.map(\.description) + secretWarnings
+    warnings = findings.warnings.map(\.description)
   }
 }

@@ -1,35 +1,31 @@
+import CKeyMemory
 import COpenSSL
 import Rotation
+import Synchronization
 
-/// HMAC (RFC 2104, FIPS 198-1) by OpenSSL's EVP_MAC(3): the key is scheduled once, and each
-/// signature works on a copy of that state.
-///
-/// `@unchecked`: the context is a template that is only copied after `init`, and
-/// EVP_MAC_CTX_dup(3) reads it.
-@safe final class HMACSigner: Signer, @unchecked Sendable {
+/// HMAC (RFC 2104, FIPS 198-1) by OpenSSL's EVP_MAC(3). The key is scheduled once, in the secure
+/// heap; each signature starts again from that state.
+final class HMACSigner: Signer {
   let algorithm: Algorithm
   let keyID: KeyID
-  private let template: OpaquePointer
+  /// One context, so one signature at a time.
+  private let context: Mutex<Context>
 
   /// Schedules `secret` for `algorithm`.
   init(_ secret: Secret, _ algorithm: Algorithm) throws(Failure) {
-    self.algorithm = algorithm
-    unsafe template = try HMACSigner.context(secret, algorithm)
+    var context = try Context(secret, algorithm)
     var fingerprint: [UInt8] = []
-    do {
-      try unsafe HMACSigner.mac(template, Array("jotd key id".utf8), 64, &fingerprint)
-    } catch {
-      unsafe EVP_MAC_CTX_free(template)
-      throw error
-    }
+    try context.mac(Array("jotd key id".utf8), algorithm.hashBytes, &fingerprint)
+    self.algorithm = algorithm
     // 32 bits of a MAC: they tell keys apart and help nobody to guess one.
     keyID = KeyID(fingerprint.prefix(4).map(HMACSigner.hexadecimal).joined())
+    self.context = Mutex(context)
   }
 
-  deinit { unsafe EVP_MAC_CTX_free(template) }
-
   func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
-    try unsafe HMACSigner.mac(template, message, algorithm.hashBytes, &signature)
+    try context.withLock { context throws(Failure) in
+      try context.mac(message, algorithm.hashBytes, &signature)
+    }
   }
 
   func verifies(_ signature: [UInt8], of message: [UInt8]) throws(Failure) -> Bool {
@@ -40,48 +36,60 @@ import Rotation
     return unsafe CRYPTO_memcmp(signature, expected, expected.count) == 0
   }
 
-  private static func context(
+  private static func hexadecimal(_ byte: UInt8) -> String {
+    (byte < 16 ? "0" : "") + String(byte, radix: 16)
+  }
+}
+
+/// An EVP_MAC_CTX that it alone owns.
+@safe private struct Context: ~Copyable {
+  private let pointer: OpaquePointer
+
+  init(_ secret: Secret, _ algorithm: Algorithm) throws(Failure) {
+    unsafe pointer = try Context.schedule(secret, algorithm)
+  }
+
+  private static func schedule(
     _ secret: Secret, _ algorithm: Algorithm
   ) throws(Failure) -> OpaquePointer {
     guard let mac = unsafe EVP_MAC_fetch(nil, "HMAC", nil) else { throw failure("HMAC") }
     defer { unsafe EVP_MAC_free(mac) }
-    guard let context = unsafe EVP_MAC_CTX_new(mac) else { throw failure("EVP_MAC_CTX_new") }
-    let digest =
+    var digest =
       switch algorithm {
-      case .hs256: "SHA256"
-      case .hs384: "SHA384"
-      case .hs512: "SHA512"
+      case .hs256: "SHA256".utf8CString.map(\.self)
+      case .hs384: "SHA384".utf8CString.map(\.self)
+      case .hs512: "SHA512".utf8CString.map(\.self)
       }
-    var name = digest.utf8CString.map(\.self)
+    // The context copies the key: into the secure heap too.
+    keymemory_enter()
+    defer { keymemory_leave() }
+    guard let new = unsafe EVP_MAC_CTX_new(mac) else { throw failure("EVP_MAC_CTX_new") }
     let status = unsafe secret.withBytes { key in
-      unsafe jotd_hmac_init(context, key.baseAddress, key.count, &name)
+      unsafe jotd_hmac_init(new, key.baseAddress, key.count, &digest)
     }
     guard status == 1 else {
-      unsafe EVP_MAC_CTX_free(context)
+      unsafe EVP_MAC_CTX_free(new)
       throw failure("EVP_MAC_init")
     }
-    return unsafe context
+    return unsafe new
   }
 
-  /// Replaces `output` with the MAC, which has at most `limit` bytes.
-  private static func mac(
-    _ template: OpaquePointer, _ message: [UInt8], _ limit: Int, _ output: inout [UInt8]
+  deinit { unsafe EVP_MAC_CTX_free(pointer) }
+
+  /// Replaces `output` with the MAC of `message`, which has `count` bytes.
+  mutating func mac(
+    _ message: [UInt8], _ count: Int, _ output: inout [UInt8]
   ) throws(Failure) {
-    guard let context = unsafe EVP_MAC_CTX_dup(template) else { throw failure("EVP_MAC_CTX_dup") }
-    defer { unsafe EVP_MAC_CTX_free(context) }
+    if output.count != count { output = [UInt8](repeating: 0, count: count) }
     var length = 0
-    if output.count != limit { output = [UInt8](repeating: 0, count: limit) }
-    guard unsafe EVP_MAC_update(context, message, message.count) == 1,
-      unsafe EVP_MAC_final(context, &output, &length, limit) == 1
-    else { throw failure("EVP_MAC_final") }
-    if length < limit { output.removeLast(limit - length) }
+    // Without a key, EVP_MAC_init(3) starts again with the one it has.
+    guard unsafe EVP_MAC_init(pointer, nil, 0, nil) == 1,
+      unsafe EVP_MAC_update(pointer, message, message.count) == 1,
+      unsafe EVP_MAC_final(pointer, &output, &length, count) == 1, length == count
+    else { throw Context.failure("EVP_MAC") }
   }
 
   private static func failure(_ call: String) -> Failure {
     Failure("OpenSSL could not sign (\(call) failed): is it out of memory?")
-  }
-
-  private static func hexadecimal(_ byte: UInt8) -> String {
-    (byte < 16 ? "0" : "") + String(byte, radix: 16)
   }
 }

@@ -1,3 +1,4 @@
+import CKeyMemory
 import COpenSSL
 import Glibc
 import Rotation
@@ -12,7 +13,7 @@ import Rotation
   let count: Int
 
   /// The arena is set up once, before the first secret: 128 KiB hold a few of the largest.
-  private static let arena: Void = { CRYPTO_secure_malloc_init(128 << 10, 64) }()
+  private static let arena: Void = { _ = keymemory_prepare(128 << 10) }()
 
   /// Room for `capacity` bytes, filled by `fill`, which returns how many it used.
   private init<Problem: Error>(

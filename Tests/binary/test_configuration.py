@@ -1,0 +1,214 @@
+"""What `jotd check` and `jotd run` say of configurations: Tests/fixtures holds them, each invalid
+one beside the exact text that it must give."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from conftest import JOTD, SECRET, claims_of, jotd, needs_root
+
+FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
+INVALID = sorted((FIXTURES / "invalid").glob("*.yaml"))
+VALID = sorted((FIXTURES / "valid").glob("*.yaml"))
+KEY = {"JOTD_TEST_SECRET": "0123456789" * 5}
+SIGNING = "signing: { secret: { env: JOTD_TEST_SECRET } }\n"
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
+def test_invalid(path, command):
+    done = jotd(command, "--config", path.name, env=KEY, cwd=path.parent, expect=78)
+    assert done.stderr == path.with_suffix(".txt").read_text()
+    assert done.stdout == ""
+
+
+def test_there_are_enough_invalid_fixtures():
+    assert len(INVALID) >= 24
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+@needs_root
+def test_valid(path):
+    done = jotd("check", "--config", path.name, env=KEY, cwd=path.parent)
+    assert "all is well" in done.stdout and done.stderr == ""
+
+
+def test_claims_become_json_as_the_core_schema_reads_them(home):
+    edges = (FIXTURES / "valid/edges.yaml").read_text()
+    edges = edges[edges.index("      a: ["):edges.index("    deliver:")]
+    home.one(extra="    claims:\n" + edges)
+    home.start().ready()
+    claims = claims_of(home.read("a.jwt"))
+    assert claims["a"] == [
+        31, 15, 12, 0, 7, 0.5, 1.0, 1000.0, -0.0015, None, None, True, "true", "yes", "1_000", ""]
+    assert claims["b c"] == {"deep": [{"er": []}]}
+    assert claims["long key"] == "block\n"
+
+
+def check(tmp_path, text, expect=78, env=None):
+    path = tmp_path / "j.yaml"
+    path.write_text(text)
+    return jotd("check", "--config", path, env={**KEY, **(env or {})}, expect=expect).stderr
+
+
+def test_all_errors_are_shown_at_once_the_secret_too(tmp_path):
+    text = check(
+        tmp_path, "signing: { secret: { env: JOTD_TEST_WEAK } }\nidentities:\n"
+        "  a: { user_id: u, role: x }\n  b: { usr_id: u, role: admin }\n",
+        env={"JOTD_TEST_WEAK": "short"})
+    assert [line.split(": ")[0].removeprefix(str(tmp_path)) for line in text.splitlines()] == [
+        "/j.yaml:1:20", "/j.yaml:3:26", "/j.yaml:4:6", "/j.yaml:4:8"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    done = jotd("check", "--config", tmp_path / "none.yaml", expect=78)
+    assert done.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+def test_a_file_over_16_mib_is_refused(tmp_path):
+    text = check(tmp_path, "# " + "x" * (16 << 20))
+    assert "File too large" in text
+    check(tmp_path, SIGNING + "identities: {}\n# " + "x" * ((16 << 20) - 200), expect=0)
+
+
+def test_added_files_may_only_add_identities(tmp_path):
+    folder = tmp_path / "j.d"
+    folder.mkdir()
+    (folder / "b.yaml").write_text("identities:\n  b: { user_id: u, role: admin }\n")
+    (folder / "a.yaml").write_text("identities:\n  c: { user_id: u, role: admin }\n")
+    (folder / "ignored.yml").write_text("nonsense")
+    (folder / "empty.yaml").write_text("")
+    main = SIGNING + "identities:\n  a: { user_id: u, role: admin }\n"
+    assert check(tmp_path, main, expect=0) == ""
+    (folder / "c.yaml").write_text("defaults: {}\nidentities:\n  a: { user_id: u, role: admin }\n")
+    text = check(tmp_path, main)
+    assert f'{folder}/c.yaml:1:1: unknown key "defaults"' in text
+    assert f"{folder}/c.yaml:3:3: the identity \"a\" is already in {tmp_path}/j.yaml:3:3" in text
+
+
+@pytest.mark.parametrize("secret,words", [
+    ("short", "has 5 bytes: HS256 asks for 32"), ("dev-secret-change-me", "well-known example"),
+    ("edge-device-secret-key-change-in-production", "well-known example")])
+def test_weak_secrets_are_refused_or_warned_of(home, secret, words):
+    home.write_secret(secret)
+    home.one()
+    done = jotd("check", "--config", home.config, expect=78)
+    assert words in done.stderr and "jotd secret" in done.stderr
+    assert f"{home.config}:2:11: " in done.stderr
+    jotd("run", "--config", home.config, expect=78)
+    text = home.config.read_text()
+    home.config.write_text(text.replace("identities:", "  allow_weak_secret: true\nidentities:"))
+    done = jotd("check", "--config", home.config)
+    assert words in done.stderr and "(warning)" in done.stderr
+    daemon = home.start().ready()
+    assert daemon.count(words) == 1
+    assert secret == "short" or not any(secret in line for line in daemon.lines)
+
+
+def test_a_secret_that_others_can_read_is_refused(home):
+    home.one()
+    for mode in (0o604, 0o606, 0o602):
+        home.secret.chmod(mode)
+        assert "chmod o=" in jotd("check", "--config", home.config, expect=78).stderr
+    home.secret.chmod(0o640)
+    jotd("check", "--config", home.config)
+
+
+def test_missing_secrets_are_named(home):
+    home.one()
+    home.secret.unlink()
+    for command in ("check", "run"):
+        assert "No such file" in jotd(command, "--config", home.config, expect=78).stderr
+    home.config.write_text("signing: { secret: { env: JOTD_NO_SUCH } }\nidentities: {}\n")
+    assert "JOTD_NO_SUCH is not set" in jotd("check", "--config", home.config, expect=78).stderr
+    home.config.write_text("signing: { secret: { credential: x } }\nidentities: {}\n")
+    assert "only inside the service" in jotd("check", "--config", home.config).stderr
+    jotd("run", "--config", home.config, expect=78)
+
+
+def test_a_trailing_newline_in_a_secret_is_pointed_out(home):
+    home.write_secret(SECRET + "\n")
+    home.one()
+    assert "ends with a newline" in jotd("check", "--config", home.config).stderr
+
+
+def test_a_credential_is_read_from_its_folder(home, tmp_path):
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "key").write_text(SECRET)  # systemd guards the folder, not the file's mode
+    home.one()
+    text = home.config.read_text().replace(f"file: {home.secret}", "credential: key")
+    home.config.write_text(text)
+    jotd("check", "--config", home.config, env={"CREDENTIALS_DIRECTORY": str(folder)})
+
+
+@pytest.mark.parametrize("spoil,words", [
+    (lambda folder: folder.chmod(0o777), "can be written by everybody"),
+    (lambda folder: folder.chmod(0o770), "can be written by its group"),
+    (lambda folder: folder.rmdir(), "create the folder"),
+    (lambda folder: (folder.rmdir(), folder.write_text("")), "is not a folder"),
+])
+def test_folders_that_will_not_do(home, spoil, words):
+    folder = home.path("out")
+    folder.mkdir(mode=0o755)
+    home.one(deliver="[ { file: @/out/a.jwt } ]")
+    jotd("check", "--config", home.config)
+    spoil(folder)
+    assert words in jotd("check", "--config", home.config, expect=78).stderr
+
+
+@needs_root
+def test_folders_of_other_users_are_refused_wherever_they_stand_in_the_path(home):
+    folder = home.path("theirs/ours")
+    folder.mkdir(parents=True)
+    home.one(deliver="[ { file: @/theirs/ours/a.jwt } ]")
+    os.chown(home.path("theirs"), 65534, 65534)
+    for command in ("check", "run"):
+        done = jotd(command, "--config", home.config, expect=78)
+        assert "belongs to nobody (uid 65534), who could replace" in done.stderr
+    os.chown(home.path("theirs"), 0, 0)
+    home.path("link").symlink_to(folder)
+    home.one(deliver="[ { file: @/link/a.jwt } ]")
+    jotd("check", "--config", home.config)
+    os.chown(home.path("link"), 65534, 65534, follow_symlinks=False)
+    assert "belongs to nobody" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+def test_loops_of_links_and_folders_in_the_way_are_found(home):
+    home.path("loop").symlink_to(home.path("loop"))
+    home.path("dir").mkdir()
+    home.configure(
+        "  a:\n    user_id: u\n    role: admin\n    deliver:\n"
+        "      - file: @/loop/a.jwt\n      - file: @/dir\n")
+    text = jotd("check", "--config", home.config, expect=78).stderr
+    assert "symbolic links" in text and "dir is a folder" in text
+
+
+@needs_root
+def test_mount_points_are_pointed_out(home):
+    home.path("a.jwt").write_text("")
+    home.path("other").write_text("")
+    home.one()
+    script = f"mount --bind {home.path('other')} {home.path('a.jwt')} && {JOTD} check --config {home.config}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 78 and "in_place: true" in done.stderr
+
+
+@needs_root
+def test_unprivileged_users_are_told_what_they_may_not_give_away(home):
+    home.one(deliver="[ { file: @/a.jwt, owner: root, group: root } ]")
+    for path in [home.folder, *home.folder.iterdir()]:
+        os.chown(path, 65534, 65534)
+    # The folders above belong to root and let nobody pass.
+    folder = home.folder.parent
+    while folder != folder.parent:
+        folder.chmod(folder.stat().st_mode | 0o011)
+        folder = folder.parent
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", JOTD, "check", "--config",
+         str(home.config)], capture_output=True, text=True)
+    assert done.returncode == 78, done
+    assert "needs CAP_CHOWN" in done.stderr and "or to be in that group" in done.stderr
