@@ -37,7 +37,7 @@ package struct Rotator {
   }
 
   /// The moment of the next `advance`; nil when there is nothing to wait for.
-  package var nextWake: Instant? { mutating get { schedule.next } }
+  package var nextWake: Instant? { schedule.next }
 
   /// What is to be done, in this order; each order is handed out once.
   package mutating func takeOrders() -> [Order] {

@@ -2,8 +2,8 @@ import HeapModule
 
 /// When which identity is to be looked at: a set of (slot, instant), the earliest first.
 ///
-/// Invariant: a slot has at most one valid entry, the one of its latest `set`. Entries that a
-/// later `set` overtook stay in the heap until they surface, and are dropped there.
+/// Invariants: a slot has at most one valid entry, the one of its latest `set`; entries that a
+/// later `set` overtook stay in the heap until they surface, and the one at the top is valid.
 struct Schedule {
   private struct Entry: Comparable {
     let due: Instant
@@ -30,24 +30,20 @@ struct Schedule {
     valid[slot] = due
     heap.insert(Entry(due: due, slot: slot))
     if heap.count > 4 * valid.count + 64 { compact() }
+    dropOvertaken()
   }
 
   /// Takes out the earliest slot that is due at `now`; nil when none is.
   mutating func popDue(at now: Instant) -> Int? {
-    dropOvertaken()
     guard let entry = heap.min, entry.due <= now else { return nil }
     heap.removeMin()
     valid[entry.slot] = nil
+    dropOvertaken()
     return entry.slot
   }
 
   /// The earliest due time; nil when nothing is scheduled.
-  var next: Instant? {
-    mutating get {
-      dropOvertaken()
-      return heap.min?.due
-    }
-  }
+  var next: Instant? { heap.min?.due }
 
   private mutating func dropOvertaken() {
     while let entry = heap.min, valid[entry.slot] != entry.due { heap.removeMin() }

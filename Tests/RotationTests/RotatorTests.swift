@@ -1,0 +1,188 @@
+@testable import Rotation
+import Testing
+
+/// The rotator, one situation at a time. What holds in all situations is the simulation's to show.
+struct RotatorTests {
+  private let start = Instant(seconds: 1_700_000_000)
+
+  private func rotator(_ identities: [Identity], at now: Instant) -> Rotator {
+    var rotator = Rotator(signer: SimulatedSigner(0))
+    rotator.apply(identities, at: now)
+    return rotator
+  }
+
+  /// Advances, and returns the jobs and the events that came out.
+  private func step(_ rotator: inout Rotator, _ now: Instant) -> (jobs: [Job], events: [Event]) {
+    var random = Seeded(9)
+    rotator.advance(to: now, random: &random)
+    return orders(&rotator)
+  }
+
+  private func orders(_ rotator: inout Rotator) -> (jobs: [Job], events: [Event]) {
+    var jobs: [Job] = []
+    var events: [Event] = []
+    for order in rotator.takeOrders() {
+      switch order {
+      case .run(let job): jobs.append(job)
+      case .report(let event): events.append(event)
+      }
+    }
+    return (jobs, events)
+  }
+
+  private func finish(_ rotator: inout Rotator, _ job: Job, _ failure: Failure?, at now: Instant) {
+    var random = Seeded(9)
+    rotator.finish(job.id, failure, at: now, random: &random)
+  }
+
+  @Test func aTokenIsMintedDeliveredAndReplacedBeforeItsThreshold() throws {
+    let identity = try Identity.sample(paths: ["/a", "/b"])
+    var rotator = rotator([identity], at: start)
+    #expect(rotator.unsettled == 1)
+    let jobs = step(&rotator, start).jobs
+    #expect(jobs.map(\.delivery.path.description) == ["/a", "/b"])
+    #expect(rotator.state(of: "a", at: start) == .missing)
+    for job in jobs { finish(&rotator, job, nil, at: start) }
+    #expect(orders(&rotator).events.count == 1)
+    #expect(rotator.unsettled == 0)
+    #expect(rotator.state(of: "a", at: start) == .fresh)
+    let next = try #require(rotator.nextWake)
+    #expect(next < start + .seconds(86_400 - 3_600 - 180))
+    #expect(step(&rotator, next - .microseconds(1)).jobs.isEmpty)
+    #expect(step(&rotator, next).jobs.count == 2)
+  }
+
+  @Test func anIdentityWithoutDeliveriesIsKeptFreshAllTheSame() throws {
+    var rotator = rotator([try Identity.sample()], at: start)
+    #expect(step(&rotator, start).events.count == 1)
+    #expect(rotator.state(of: "a", at: start) == .fresh)
+    let next = try #require(rotator.nextWake)
+    #expect(step(&rotator, next).events.count == 1)
+  }
+
+  @Test func aFailureIsReportedOnceAndTriedAgainAtGrowingPauses() throws {
+    var rotator = rotator([try Identity.sample(paths: ["/a", "/b"])], at: start)
+    let failure = Failure("no")
+    var now = start
+    var jobs = step(&rotator, now).jobs
+    finish(&rotator, jobs[0], nil, at: now)
+    var pauses: [Double] = []
+    var reports = 0
+    for _ in 0..<12 {
+      finish(&rotator, jobs.last!, failure, at: now)
+      reports += orders(&rotator).events.count
+      let next = try #require(rotator.nextWake)
+      pauses.append(Double((next - now).microseconds) / 1e6)
+      now = next
+      jobs = step(&rotator, now).jobs
+      #expect(jobs.map(\.delivery.path.description) == ["/b"])
+    }
+    #expect(reports == 1)
+    #expect(rotator.failing == 1 && rotator.unsettled == 0)
+    for (pause, nominal) in zip(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]) {
+      #expect(pause >= 0.9 * Double(nominal) && pause <= 1.1 * Double(nominal))
+    }
+    #expect(Set(pauses.suffix(6)).count == 1)
+    finish(&rotator, jobs[0], nil, at: now)
+    #expect(orders(&rotator).events.count == 2)
+    #expect(rotator.failing == 0)
+  }
+
+  @Test func aJobThatHangsHoldsUpNobody() throws {
+    let identities = try [
+      Identity.sample(name: "a", paths: ["/a", "/b"]), Identity.sample(name: "c", paths: ["/c"]),
+    ]
+    var rotator = rotator(identities, at: start)
+    let jobs = step(&rotator, start).jobs
+    let hanging = try #require(jobs.first { $0.delivery.path.description == "/a" })
+    for job in jobs where job.id != hanging.id { finish(&rotator, job, nil, at: start) }
+    rotator.noteHanging(hanging.id, at: start + .seconds(2))
+    #expect(rotator.failing == 1 && rotator.unsettled == 0)
+    // Days later the others have rotated, and the hanging one has not been sent a second job.
+    var now = start
+    for _ in 0..<8 {
+      now = try #require(rotator.nextWake)
+      let jobs = step(&rotator, now).jobs
+      #expect(!jobs.contains { $0.delivery.path.description == "/a" })
+      for job in jobs { finish(&rotator, job, nil, at: now) }
+    }
+    #expect(rotator.state(of: "c", at: now) == .fresh)
+    // It comes back with an old token: the newest follows at once.
+    finish(&rotator, hanging, nil, at: now)
+    let again = orders(&rotator).jobs
+    #expect(again.map(\.delivery.path.description) == ["/a"])
+    finish(&rotator, again[0], nil, at: now)
+    #expect(rotator.failing == 0)
+    #expect(rotator.state(of: "a", at: now) == .fresh)
+  }
+
+  @Test func aPathIsNotGivenToAnotherWhileAnOldJobRunsThere() throws {
+    var rotator = rotator([try Identity.sample(name: "a", paths: ["/x"])], at: start)
+    let old = try #require(step(&rotator, start).jobs.first)
+    rotator.apply([try Identity.sample(name: "b", paths: ["/x"])], at: start)
+    #expect(step(&rotator, start).jobs.isEmpty)
+    finish(&rotator, old, nil, at: start)
+    let new = step(&rotator, start).jobs
+    #expect(new.count == 1)
+    if case .write(let bytes)? = new.first?.deed {
+      #expect(String(decoding: bytes, as: UTF8.self).contains("."))
+    } else {
+      Issue.record("the new identity's token is not written")
+    }
+    // And a path that nobody wants any more is emptied after the job that ran there.
+    rotator.apply([], at: start)
+    #expect(step(&rotator, start).jobs.isEmpty)
+    finish(&rotator, new[0], nil, at: start)
+    guard case .remove? = step(&rotator, start).jobs.first?.deed else {
+      Issue.record("the file is left behind")
+      return
+    }
+  }
+
+  @Test func aFailingSignerKeepsWhatWasDelivered() throws {
+    let signer = SimulatedSigner(1)
+    var rotator = Rotator(signer: signer)
+    rotator.apply([try Identity.sample(paths: ["/a"])], at: start)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    signer.isBroken = true
+    var now = start
+    for _ in 0..<5 {
+      now = try #require(rotator.nextWake)
+      #expect(step(&rotator, now).jobs.isEmpty)
+    }
+    #expect(rotator.failing == 1)
+    signer.isBroken = false
+    now = try #require(rotator.nextWake)
+    #expect(step(&rotator, now).jobs.count == 1)
+    #expect(rotator.failing == 0)
+  }
+
+  @Test func tokensOfTheFutureAreReplacedWhenTheClockIsSetBack() throws {
+    var rotator = rotator([try Identity.sample(paths: ["/a"])], at: start)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    _ = orders(&rotator)
+    let back = start - .seconds(2)
+    rotator.clockWasSet(by: .seconds(-2), to: back)
+    #expect(step(&rotator, back).jobs.count == 1)
+    // Without being told, too: time that runs backwards says enough.
+    #expect(step(&rotator, back - .seconds(2)).jobs.isEmpty, "the first job still runs")
+  }
+
+  @Test func aThousandIdentitiesAreAllSeenTo() throws {
+    let identities = try (0..<1_000).map { try Identity.sample(name: "i\($0)", paths: ["/\($0)"]) }
+    var rotator = rotator(identities, at: start)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    _ = orders(&rotator)
+    var now = start
+    var rotated = 0
+    while now < start + .seconds(82_800) {
+      now = try #require(rotator.nextWake)
+      for job in step(&rotator, now).jobs {
+        rotated += 1
+        finish(&rotator, job, nil, at: now)
+      }
+      _ = orders(&rotator)
+    }
+    #expect(rotated == 1_000)
+  }
+}

@@ -1,0 +1,82 @@
+import Glibc
+@testable import Rotation
+import Synchronization
+
+/// A generator that gives the same numbers for the same seed (splitmix64).
+struct Seeded: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(_ seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+
+  mutating func chance(_ part: Double) -> Bool { Double.random(in: 0..<1, using: &self) < part }
+}
+
+/// A signer without cryptography: the MAC names the key and sums the message up.
+final class SimulatedSigner: Signer {
+  let algorithm = Algorithm.hs256
+  let keyID: KeyID
+  private let broken = Mutex(false)
+
+  init(_ key: Int) { keyID = KeyID("key-\(key)") }
+
+  var isBroken: Bool {
+    get { broken.withLock(\.self) }
+    set { broken.withLock { $0 = newValue } }
+  }
+
+  func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
+    if isBroken { throw Failure("the signer is broken") }
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in Array(keyID.description.utf8) + message {
+      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+    }
+    var random = Seeded(hash)
+    signature = (0..<32).map { _ in UInt8.random(in: 0...255, using: &random) }
+  }
+
+  func verifies(_ signature: [UInt8], of message: [UInt8]) throws(Failure) -> Bool {
+    var expected: [UInt8] = []
+    try sign(message, into: &expected)
+    return expected == signature
+  }
+}
+
+extension Identity {
+  static func sample(
+    name: String = "a", userID: String = "user", lifetime: Duration = .seconds(86_400),
+    refreshBefore: Duration = .seconds(3_600), paths: [String] = []
+  ) throws -> Identity {
+    try Identity(
+      name: name, userID: userID, role: .operator, claims: [], lifetime: lifetime,
+      refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample))
+  }
+}
+
+extension Delivery {
+  static func sample(_ path: String) -> Delivery {
+    .file(
+      FileDelivery(
+        path: Path(path), format: .token, owner: nil, group: nil, mode: 0o600, inPlace: false))
+  }
+}
+
+func sampleToken(_ identity: Identity, at now: Instant) -> Token {
+  var minter = Minter()
+  do {
+    return try minter.mint(
+      identity.claims, lifetime: identity.lifetime, at: now, signer: SimulatedSigner(0))
+  } catch { fatalError("\(error)") }
+}
+
+/// A variable of the environment; nil when it is not set.
+func environment(_ name: String) -> String? {
+  unsafe getenv(name).map { unsafe String(cString: $0) }
+}
