@@ -48,7 +48,7 @@ test: build test-pure test-binary
 test-pure:
 	$(call install-missing,$(BUILD_PACKAGES))
 	@echo "== Testing the core"
-	@$(SWIFT) test --filter RotationTests
+	@$(SWIFT) test --scratch-path .build-test -Xswiftc -O --quiet
 
 # The binary, with real files, signals and other people's verifiers.
 test-binary: build

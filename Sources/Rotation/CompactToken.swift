@@ -132,7 +132,8 @@ package struct Verifier {
       throw Refusal(.algorithm, "the header names no algorithm, \(expected) is required")
     }
     guard name.utf8.elementsEqual(expected.utf8) else {
-      let shown = name.utf8.count <= 16 && name.allSatisfy { $0.isASCII && $0.isLetter || $0.isNumber }
+      let shown =
+        name.utf8.count <= 16 && name.allSatisfy { $0.isASCII && $0.isLetter || $0.isNumber }
       throw Refusal(
         .algorithm, "\(expected) is required, the header says \(shown ? name : "something else")")
     }

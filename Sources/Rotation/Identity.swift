@@ -30,10 +30,14 @@ package struct Identity: Hashable, Sendable {
     guard deliveries.count <= Limits.deliveries else {
       throw Failure("an identity has at most \(Limits.deliveries) deliveries")
     }
+    let template = ClaimsTemplate(userID: userID, role: role, claims: claims)
+    guard template.longestToken <= Limits.tokenBytes else {
+      throw Failure("its tokens would be longer than \(Limits.tokenBytes) bytes: leave claims out")
+    }
     self.name = name
     self.userID = userID
     self.role = role
-    self.claims = ClaimsTemplate(userID: userID, role: role, claims: claims)
+    self.claims = template
     self.lifetime = lifetime
     self.refreshBefore = refreshBefore
     self.deliveries = deliveries

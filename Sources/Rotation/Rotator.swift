@@ -9,15 +9,15 @@
 /// - a delivery has at most one job at a time, and a path never two, across reloads too;
 /// - no identity waits for another, unless both want the same path.
 package struct Rotator {
-  private var signer: any Signer
-  private var minter = Minter()
-  private var schedule = Schedule()
-  private var slots: [Slot] = []
-  private var jobs: [Job.ID: Assignment] = [:]
+  var signer: any Signer
+  var minter = Minter()
+  var schedule = Schedule()
+  var slots: [Slot] = []
+  var jobs: [Job.ID: Assignment] = [:]
   private var lastJob: Job.ID = 0
   /// Paths at which a job of an earlier configuration still runs, and the slots that wait for one.
-  private var busy: Set<Path> = []
-  private var waiting: Set<Int> = []
+  var busy: Set<Path> = []
+  var waiting: Set<Int> = []
   private var latest = Instant(microseconds: .min)
   private var orders: [Order] = []
 
@@ -56,7 +56,10 @@ package struct Rotator {
     guard signer.keyID != self.signer.keyID else { return }
     self.signer = signer
     report(.keyChanged(signer.keyID))
-    for slot in slots.indices { schedule.set(slot, due: now) }
+    for slot in slots.indices {
+      slots[slot].retryAt = nil
+      schedule.set(slot, due: now)
+    }
   }
 
   /// Records how `job` ended.
@@ -71,7 +74,7 @@ package struct Rotator {
       } else {
         succeed(slot, position, issue)
       }
-      if slots[slot].issue != issue { startDeliveries(slot) }
+      if slots[slot].issue != issue { startDeliveries(slot, position...position) }
       plan(slot, at: now)
     case .leftover(let delivery):
       leave(delivery.path, at: now)
@@ -92,15 +95,16 @@ package struct Rotator {
     record(
       slot, position,
       Failure("\(path): writing hangs: is its file system, or the disk under it, in trouble?"))
+    plan(slot, at: now)
   }
 
   // MARK: What may be known of the identities
 
   package var count: Int { slots.count }
   /// Identities that have a failure now.
-  package private(set) var failing = 0
+  package internal(set) var failing = 0
   /// Identities that were neither delivered nor reported as failing since they were configured.
-  package private(set) var unsettled = 0
+  package internal(set) var unsettled = 0
   /// Jobs that were ordered and have not come back.
   package var running: Int { jobs.count }
 
@@ -116,16 +120,23 @@ extension Rotator {
   private mutating func attend(
     _ slot: Int, at now: Instant, _ random: inout some RandomNumberGenerator
   ) {
-    slots[slot].retryAt = nil
-    if slots[slot].needsToken(at: now, keyID: signer.keyID) {
+    reportAge(slot, at: now)
+    let needsToken = slots[slot].needsToken(at: now, keyID: signer.keyID)
+    let canMint = slots[slot].failures[Slot.minting] == nil
+    let isPausing = slots[slot].retryAt.map { $0 > now } ?? false
+    // A pause ends early for a token that is due, unless it is minting that pauses.
+    if isPausing, !(needsToken && canMint) { return plan(slot, at: now) }
+    if !isPausing { slots[slot].retryAt = nil }
+    if needsToken {
       do {
         try mint(slot, at: now)
+        slots[slot].retryAt = nil
       } catch {
         fail(slot, nil, error, at: now, &random)
+        if isPausing { return plan(slot, at: now) }
       }
     }
-    startDeliveries(slot)
-    reportAge(slot, at: now)
+    startDeliveries(slot, 0...Limits.deliveries)
     plan(slot, at: now)
   }
 
@@ -140,11 +151,15 @@ extension Rotator {
     if identity.deliveries.isEmpty { completeRotation(slot) }
   }
 
-  private mutating func startDeliveries(_ slot: Int) {
-    guard let token = slots[slot].token else { return }
+  /// Starts those of `positions` that lack the newest token and have no job.
+  private mutating func startDeliveries(_ slot: Int, _ positions: ClosedRange<Int>) {
+    // A token of a former key helps nobody; while none can be minted, what was delivered stays.
+    guard let token = slots[slot].token, token.keyID == signer.keyID else { return }
     let identity = slots[slot].identity
     for (position, delivery) in identity.deliveries.enumerated()
-    where slots[slot].undelivered.contains(position) && !slots[slot].running.contains(position) {
+    where positions.contains(position) && slots[slot].undelivered.contains(position)
+      && !slots[slot].running.contains(position)
+    {
       guard !busy.contains(delivery.path) else {
         waiting.insert(slot)
         continue
@@ -183,16 +198,17 @@ extension Rotator {
   }
 
   /// The next look at this identity: when its token is due, or at the next try before that.
-  private mutating func plan(_ slot: Int, at now: Instant) {
+  mutating func plan(_ slot: Int, at now: Instant) {
     let canMint = slots[slot].failures[Slot.minting] == nil
     let due = canMint ? slots[slot].token.map { slots[slot].identity.due($0) } : nil
-    let next = [due, slots[slot].retryAt].compactMap(\.self).min()
+    let aging = slots[slot].failures.isEmpty ? nil : slots[slot].nextAging(after: now)
+    let next = [due, slots[slot].retryAt, aging].compactMap(\.self).min()
     schedule.set(slot, due: next ?? now)
   }
 
-  private mutating func report(_ event: Event) { orders.append(.report(event)) }
+  mutating func report(_ event: Event) { orders.append(.report(event)) }
 
-  private mutating func start(_ assignment: Assignment, _ delivery: Delivery, _ deed: Job.Deed) {
+  mutating func start(_ assignment: Assignment, _ delivery: Delivery, _ deed: Job.Deed) {
     lastJob += 1
     jobs[lastJob] = assignment
     orders.append(.run(Job(id: lastJob, delivery: delivery, deed: deed)))
@@ -245,17 +261,17 @@ extension Rotator {
   /// Reports, once each, that a failing identity's oldest token went stale or expired.
   private mutating func reportAge(_ slot: Int, at now: Instant) {
     guard !slots[slot].failures.isEmpty, let oldest = slots[slot].oldestHeld else { return }
-    let state = slots[slot].state(at: now)
-    guard state > slots[slot].reported else { return }
-    slots[slot].reported = state
+    let age = slots[slot].age(at: now)
+    guard age > slots[slot].reported else { return }
+    slots[slot].reported = age
     let name = slots[slot].identity.name
     let expiry = Instant(seconds: oldest)
     report(
-      state == .stale
+      age == .stale
         ? .stale(identity: name, expiresAt: expiry) : .expired(identity: name, expiresAt: expiry))
   }
 
-  private mutating func settle(_ slot: Int) {
+  mutating func settle(_ slot: Int) {
     guard !slots[slot].isSettled else { return }
     slots[slot].isSettled = true
     unsettled -= 1
@@ -267,162 +283,8 @@ extension Rotator {
     latest = now
     for (index, slot) in slots.enumerated()
     where slot.retryAt != nil || slot.token == nil || slot.token.map({ $0.issued > now }) == true {
+      slots[index].retryAt = nil
       schedule.set(index, due: now)
     }
   }
-}
-
-// MARK: - When the configuration changes
-
-extension Rotator {
-  /// Makes `identities` the ones that are kept fresh. Those that are the same as before keep
-  /// their tokens; what went, in whole or in part, leaves no file behind.
-  @discardableResult
-  package mutating func apply(_ identities: [Identity], at now: Instant) -> Changes {
-    var changes = Changes()
-    var earlier: [String: Int] = [:]
-    for (index, slot) in slots.enumerated() { earlier[slot.identity.name] = index }
-    let before = slots
-    slots = []
-    slots.reserveCapacity(identities.count)
-    var movedTo: [Int: Int] = [:]
-    for identity in identities {
-      if let old = earlier[identity.name], before[old].identity == identity {
-        movedTo[old] = slots.count
-        slots.append(before[old])
-        changes.kept += 1
-      } else {
-        if earlier[identity.name] == nil { changes.added += 1 } else { changes.changed += 1 }
-        slots.append(Slot(identity))
-      }
-    }
-    changes.removed = before.count - changes.kept - changes.changed
-    reassignJobs(movedTo, before)
-    removeUnwanted(before.indices.filter { movedTo[$0] == nil }.map { before[$0].identity })
-    failing = slots.count { !$0.failures.isEmpty }
-    unsettled = slots.count { !$0.isSettled }
-    schedule = Schedule(count: slots.count)
-    waiting = []
-    for slot in slots.indices {
-      // One that waits for a path looks again by itself; the others are looked at when due.
-      if slots[slot].undelivered.isEmpty { plan(slot, at: now) } else { schedule.set(slot, due: now) }
-      if slots[slot].token == nil { schedule.set(slot, due: now) }
-    }
-    return changes
-  }
-
-  /// Compares what the deliveries hold with what they should: takes over an earlier run's tokens
-  /// that still match key, claims and files and are fresh, and delivers again what was lost.
-  ///
-  /// `read` returns a delivery's bytes, or nil when they or their owner, group or mode are not
-  /// as configured.
-  package mutating func takeStock(at now: Instant, read: (Delivery) -> [UInt8]?) {
-    for slot in slots.indices where slots[slot].running.isEmpty {
-      if let token = slots[slot].token {
-        for (position, delivery) in slots[slot].identity.deliveries.enumerated()
-        where read(delivery) != delivery.content(token, of: slots[slot].identity) {
-          slots[slot].undelivered.insert(position)
-          schedule.set(slot, due: now)
-        }
-      } else if let token = found(slots[slot].identity, at: now, read) {
-        slots[slot].adopt(token)
-        settle(slot)
-        report(.kept(TokenSummary(token, of: slots[slot].identity)))
-        plan(slot, at: now)
-      }
-    }
-  }
-
-  /// The fresh token that every delivery of `identity` holds, if it is the one that the current
-  /// key and claims make: minting is deterministic, so it is compared with its like.
-  private mutating func found(
-    _ identity: Identity, at now: Instant, _ read: (Delivery) -> [UInt8]?
-  ) -> Token? {
-    guard let first = identity.deliveries.first, let content = read(first),
-      let compact = first.token(in: content),
-      case .number(let text)? = (try? CompactToken(parsing: compact))?.claims["iat"],
-      let issuedAt = Int64(text), Instant(seconds: issuedAt) <= now,
-      issuedAt > now.wholeSeconds - identity.lifetime.components.seconds,
-      let token = try? minter.mint(
-        identity.claims, lifetime: identity.lifetime, at: Instant(seconds: issuedAt),
-        signer: signer),
-      now < token.expiry - identity.refreshBefore,
-      identity.deliveries.allSatisfy({
-        !busy.contains($0.path) && read($0) == $0.content(token, of: identity)
-      })
-    else { return nil }
-    return token
-  }
-
-  /// Points the running jobs to where their slots are now, and marks those without one.
-  private mutating func reassignJobs(_ movedTo: [Int: Int], _ before: [Slot]) {
-    for (id, assignment) in jobs {
-      guard case .delivery(let slot, let position, let issue) = assignment else { continue }
-      if let moved = movedTo[slot] {
-        jobs[id] = .delivery(slot: moved, position: position, issue: issue)
-      } else {
-        let delivery = before[slot].identity.deliveries[position]
-        jobs[id] = .leftover(delivery)
-        busy.insert(delivery.path)
-      }
-    }
-  }
-
-  private mutating func removeUnwanted(_ gone: [Identity]) {
-    guard !gone.isEmpty else { return }
-    let wanted = Set(slots.lazy.flatMap { $0.identity.deliveries.lazy.map(\.path) })
-    for delivery in gone.lazy.flatMap(\.deliveries)
-    where !wanted.contains(delivery.path) && !busy.contains(delivery.path) {
-      startRemoval(delivery)
-    }
-  }
-
-  private func isWanted(_ path: Path) -> Bool {
-    slots.contains { $0.identity.deliveries.contains { $0.path == path } }
-  }
-
-  private mutating func startRemoval(_ delivery: Delivery) {
-    busy.insert(delivery.path)
-    start(.removal(delivery), delivery, .remove)
-  }
-
-  /// No job of an earlier configuration runs at `path` any more: who waited looks again.
-  private mutating func leave(_ path: Path, at now: Instant) {
-    busy.remove(path)
-    for slot in waiting { schedule.set(slot, due: now) }
-    waiting = []
-  }
-}
-
-// MARK: - What the host is asked to do
-
-/// An order to the host.
-package enum Order: Sendable {
-  /// Carry out a job, and answer with `finish`.
-  case run(Job)
-  /// Tell whoever is interested.
-  case report(Event)
-}
-
-/// One deed at one delivery.
-package struct Job: Sendable {
-  package typealias ID = UInt64
-  package enum Deed: Sendable {
-    /// Make these bytes what readers find.
-    case write([UInt8])
-    /// Leave nothing there.
-    case remove
-  }
-
-  package let id: ID
-  package let delivery: Delivery
-  package let deed: Deed
-}
-
-/// What a running job is for.
-private enum Assignment {
-  case delivery(slot: Int, position: Int, issue: Int)
-  /// A delivery for an identity that was removed or changed since.
-  case leftover(Delivery)
-  case removal(Delivery)
 }

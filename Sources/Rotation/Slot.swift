@@ -56,11 +56,20 @@ struct Slot {
     identity.deliveries.isEmpty ? token?.expiresAt : held.compactMap(\.self).min()
   }
 
-  func state(at now: Instant) -> State {
-    guard let oldest = oldestHeld, !held.contains(where: { $0 == nil }) else { return .missing }
+  func state(at now: Instant) -> State { held.contains(nil) ? .missing : age(at: now) }
+
+  /// The state of the oldest token that a delivery holds; `.missing` when none holds any.
+  func age(at now: Instant) -> State {
+    guard let oldest = oldestHeld else { return .missing }
     let expiry = Instant(seconds: oldest)
     if expiry <= now { return .expired }
     return expiry - now <= identity.refreshBefore ? .stale : .fresh
+  }
+
+  /// When the oldest token next becomes stale or expired; nil when it is past both.
+  func nextAging(after now: Instant) -> Instant? {
+    guard let expiry = oldestHeld.map({ Instant(seconds: $0) }) else { return nil }
+    return [expiry - identity.refreshBefore, expiry].first { $0 > now }
   }
 }
 

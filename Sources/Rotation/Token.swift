@@ -36,6 +36,9 @@ package struct ClaimsTemplate: Hashable, Sendable {
     self.tail = tail
   }
 
+  /// Bytes of the longest compact token with these claims.
+  var longestToken: Int { (head.count + tail.count + 60 + 64) * 4 / 3 + 64 }
+
   package static let reserved = ["user_id", "role", "iat", "exp"]
 
   /// Appends the whole claims set to `bytes`.

@@ -1,6 +1,7 @@
 import Glibc
-@testable import Rotation
 import Synchronization
+
+@testable import Rotation
 
 /// A generator that gives the same numbers for the same seed (splitmix64).
 struct Seeded: RandomNumberGenerator {

@@ -1,15 +1,17 @@
-@testable import Rotation
 import Testing
+
+@testable import Rotation
 
 /// The values of the core: times, spans, encodings, roles, identities.
 struct ValueTests {
-  @Test(arguments: [
-    (0, "1970-01-01T00:00:00Z"), (1_640_995_200, "2022-01-01T00:00:00Z"),
-    (951_782_399, "2000-02-28T23:59:59Z"), (951_782_400, "2000-02-29T00:00:00Z"),
-    (4_107_542_400, "2100-03-01T00:00:00Z"), (4_107_542_399, "2100-02-28T23:59:59Z"),
-    (-1, "1969-12-31T23:59:59Z"), (-62_135_596_800, "0001-01-01T00:00:00Z"),
-    (253_402_300_799, "9999-12-31T23:59:59Z"),
-  ] as [(Int64, String)])
+  @Test(
+    arguments: [
+      (0, "1970-01-01T00:00:00Z"), (1_640_995_200, "2022-01-01T00:00:00Z"),
+      (951_782_399, "2000-02-28T23:59:59Z"), (951_782_400, "2000-02-29T00:00:00Z"),
+      (4_107_542_400, "2100-03-01T00:00:00Z"), (4_107_542_399, "2100-02-28T23:59:59Z"),
+      (-1, "1969-12-31T23:59:59Z"), (-62_135_596_800, "0001-01-01T00:00:00Z"),
+      (253_402_300_799, "9999-12-31T23:59:59Z"),
+    ] as [(Int64, String)])
   func datesAreThoseOfTheCalendar(_ seconds: Int64, _ text: String) {
     #expect(Instant(seconds: seconds).rfc3339 == text)
   }
@@ -21,13 +23,14 @@ struct ValueTests {
   }
 
   /// systemd.time(7), "Parsing Time Spans", with its own examples.
-  @Test(arguments: [
-    ("2 h", 7_200), ("2hours", 7_200), ("48hr", 172_800), ("1y 12month", 63_115_200),
-    ("55s500ms", 55.5), ("300ms20s 5day", 432_020.3), ("24h", 86_400), ("1h 30min", 5_400),
-    ("90s", 90), ("2d", 172_800), ("90", 90), ("1.5h", 5_400), (".5", 0.5), ("1.", 1),
-    ("1M", 2_629_800), ("1m", 60), ("1w", 604_800), ("5µs", 0.000_005), ("0", 0), (" 3 s ", 3),
-    ("2 weeks 1 day", 1_296_000),
-  ] as [(String, Double)])
+  @Test(
+    arguments: [
+      ("2 h", 7_200), ("2hours", 7_200), ("48hr", 172_800), ("1y 12month", 63_115_200),
+      ("55s500ms", 55.5), ("300ms20s 5day", 432_020.3), ("24h", 86_400), ("1h 30min", 5_400),
+      ("90s", 90), ("2d", 172_800), ("90", 90), ("1.5h", 5_400), (".5", 0.5), ("1.", 1),
+      ("1M", 2_629_800), ("1m", 60), ("1w", 604_800), ("5µs", 0.000_005), ("0", 0), (" 3 s ", 3),
+      ("2 weeks 1 day", 1_296_000),
+    ] as [(String, Double)])
   func spansAreReadAsSystemdReadsThem(_ text: String, _ seconds: Double) {
     #expect(Duration(timeSpan: text) == .microseconds(Int64((seconds * 1e6).rounded())))
   }

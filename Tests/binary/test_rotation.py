@@ -519,3 +519,68 @@ def test_a_small_step_forward_changes_nothing(home, clock):
     daemon.wait_for("the clock was set forward by 1min")
     time.sleep(0.3)
     assert daemon.count("new token") == 5
+
+
+# Found by trying the program.
+
+def test_a_delivery_that_never_worked_does_not_make_the_other_look_expired(home):
+    home.one(deliver="[ { file: @/a.jwt }, { file: @/none/b.jwt } ]", life="1d", before="1h")
+    daemon = home.start().ready()
+    daemon.wait_for("create the folder")
+    time.sleep(1.5)
+    assert daemon.count("expired") == 0 and daemon.count("locked out") == 0
+
+
+@needs_root
+def test_files_that_could_not_be_replaced_again_are_refused(home):
+    folder = home.path("sticky")
+    folder.mkdir()
+    folder.chmod(0o1777)
+    home.one(deliver="[ { file: @/sticky/a.jwt, owner: nobody } ]")
+    for command in ("check", "run"):
+        assert "sticky" in jotd(command, "--config", home.config, expect=78).stderr
+    home.one(deliver="[ { file: @/sticky/a.jwt } ]")
+    home.start().ready()
+    assert accepted(home.read("sticky/a.jwt"), SECRET)
+
+
+@needs_root
+def test_a_foreign_file_in_a_sticky_folder_is_left_alone(home):
+    folder = home.path("sticky")
+    folder.mkdir()
+    folder.chmod(0o1777)
+    (folder / "a.jwt").write_text("theirs")
+    os.chown(folder / "a.jwt", 65534, 65534)
+    home.one(deliver="[ { file: @/sticky/a.jwt } ]")
+    daemon = home.start().ready()
+    daemon.wait_for("belongs to somebody else")
+    assert (folder / "a.jwt").read_text() == "theirs"
+
+
+def test_a_pipe_as_secret_does_not_hang_the_daemon(home):
+    home.one()
+    daemon = home.start().ready()
+    home.secret.unlink()
+    os.mkfifo(home.secret, 0o600)
+    daemon.wait_for("is not a file")
+    daemon.reload()
+    assert daemon.count("is refused") == 1
+    assert daemon.stop() == 0
+
+
+def test_tokens_too_long_to_verify_are_refused(home):
+    home.one(extra=f"    claims: {{ x: {'y' * 40_000} }}\n")
+    assert "longer than 32768 bytes" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+def test_long_names_of_other_scripts(home):
+    name = "\u00e9" * 125 + ".jwt"
+    home.one(deliver=f"[ {{ file: '@/{name}' }} ]")
+    home.start().ready()
+    assert accepted(home.read(name), SECRET)
+
+
+def test_aliases_do_not_get_around_the_depth(home):
+    chain = "".join(f"      c{n}: &c{n} {{ x: *c{n - 1} }}\n" for n in range(1, 60))
+    home.one(extra="    claims:\n      c0: &c0 { x: 1 }\n" + chain)
+    assert "nested more than 32 deep" in jotd("check", "--config", home.config, expect=78).stderr

@@ -10,6 +10,7 @@ struct Decode: ParsableCommand {
   @OptionGroup var token: TokenArgument
 
   func run() throws {
+    Hardening.apply()
     let text = try token.read()
     do throws(Refusal) {
       let decoded = try CompactToken(parsing: text)

@@ -10,19 +10,23 @@ extension Role: ExpressibleByArgument {}
 struct KeyOptions: ParsableArguments {
   @OptionGroup var config: ConfigurationOption
 
-  @Option(help: ArgumentHelp("Take the secret from this file; no configuration is read.",
-    valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Take the secret from this file; no configuration is read.",
+      valueName: "file"))
   var secretFile: String?
 
-  @Option(help: ArgumentHelp("Take the secret from this environment variable.",
-    valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "Take the secret from this environment variable.",
+      valueName: "name"))
   var secretEnv: String?
 
-  @Option(help: "How the secret of --secret-file or --secret-env is written.")
-  var secretEncoding: SecretEncoding = .utf8
+  @Option(help: "How the secret of --secret-file or --secret-env is written (default: utf8).")
+  var secretEncoding: SecretEncoding?
 
-  @Option(help: "The algorithm for the secret of --secret-file or --secret-env.")
-  var algorithm: Algorithm = .hs256
+  @Option(help: "The algorithm for the secret of --secret-file or --secret-env (default: HS256).")
+  var algorithm: Algorithm?
 
   @Flag(help: "Accept a short or well-known secret from --secret-file or --secret-env.")
   var allowWeakSecret = false
@@ -32,7 +36,14 @@ struct KeyOptions: ParsableArguments {
       throw ValidationError("--secret-file and --secret-env exclude each other.")
     }
     guard config.path == nil || (secretFile ?? secretEnv) == nil else {
-      throw ValidationError("--config brings its own secret: leave --secret-file and --secret-env out.")
+      throw ValidationError(
+        "--config brings its own secret: leave --secret-file and --secret-env out.")
+    }
+    let isAlone = secretEncoding == nil && algorithm == nil && !allowWeakSecret
+    guard isAlone || (secretFile ?? secretEnv) != nil else {
+      throw ValidationError(
+        "--secret-encoding, --algorithm and --allow-weak-secret go with --secret-file or "
+          + "--secret-env; a configuration says these things itself.")
     }
   }
 
@@ -46,7 +57,7 @@ struct KeyOptions: ParsableArguments {
       ?? (secretEnv.map { SecretSource.env($0) })
     {
       signing = SigningSettings(
-        algorithm: algorithm, source: source, encoding: secretEncoding,
+        algorithm: algorithm ?? .hs256, source: source, encoding: secretEncoding ?? .utf8,
         allowWeak: allowWeakSecret, place: Place(file: "command line"))
     } else {
       let findings = Findings()
@@ -62,7 +73,7 @@ struct KeyOptions: ParsableArguments {
       lifetimes = settings.defaults
     }
     do {
-      let reader = SecretReader(signing: signing)
+      let reader = SecretReader(signing: signing, allowsPipe: true)
       let (signer, warnings) = try reader.signer()
       for warning in warnings { printNote("warning: \(warning)") }
       return (signer, lifetimes)
@@ -75,8 +86,10 @@ struct KeyOptions: ParsableArguments {
 
 /// How long a new token is to live: for mint and refresh.
 struct LifetimeOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("How long the token lives, as in systemd.time(7): 24h, 30min.",
-    valueName: "span"))
+  @Option(
+    help: ArgumentHelp(
+      "How long the token lives, as in systemd.time(7): 24h, 30min.",
+      valueName: "span"))
   var lifetime: String?
 
   @Option(help: ArgumentHelp("The same as whole hours.", valueName: "n"))

@@ -24,7 +24,9 @@ struct Mint: ParsableCommand {
   @OptionGroup var key: KeyOptions
 
   func validate() throws {
-    if let fault = Identity.fault(inUserID: userID) { throw ValidationError("--user-id: \(fault).") }
+    if let fault = Identity.fault(inUserID: userID) {
+      throw ValidationError("--user-id: \(fault).")
+    }
     _ = try members()
   }
 
@@ -57,7 +59,11 @@ struct Mint: ParsableCommand {
 /// Mints a token that lives from now on and prints it on standard output.
 func printToken(_ template: ClaimsTemplate, _ lifetime: Duration, _ signer: any Signer) throws {
   var minter = Minter()
-  let token = try minter.mint(template, lifetime: lifetime, at: .now, signer: signer)
+  let token: Token
+  do { token = try minter.mint(template, lifetime: lifetime, at: .now, signer: signer) } catch {
+    printNote("\(error)")
+    throw ExitCode.hostError
+  }
   guard token.compact.count <= Limits.tokenBytes else {
     printNote("the token would be longer than \(Limits.tokenBytes) bytes: leave claims out")
     throw ExitCode.badData

@@ -26,7 +26,9 @@ struct Verify: ParsableCommand {
     do throws(Refusal) {
       let claims = try Verifier(signer).verify(text, at: now, requiredRole: requiredRole)
       guard !json else {
-        let result = [JSON.Member("valid", .bool(true)), JSON.Member("claims", .object(claims.all))]
+        let result = [
+          JSON.Member("valid", .bool(true)), JSON.Member("claims", .object(claims.all)),
+        ]
         return printLine(JSON.object(result).text)
       }
       printLine(

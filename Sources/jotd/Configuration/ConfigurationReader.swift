@@ -83,7 +83,8 @@ struct ConfigurationReader {
     let named = sources.filter { section[$0] != nil }
     guard named.count == 1 else {
       findings.error(
-        node.place, "signing.secret must name one source of "
+        node.place,
+        "signing.secret must name one source of "
           + "\(sources.joined(separator: ", ")): it names "
           + (named.isEmpty ? "none" : named.joined(separator: " and ")))
       return nil
@@ -108,7 +109,8 @@ struct ConfigurationReader {
       guard let id = findings.word(node, name) else { return nil }
       guard !id.contains("/"), id != ".", id != "..", id.utf8.count <= Limits.nameBytes else {
         findings.error(
-          node.place, "\(name) must be the id of a credential (systemd.exec(5), LoadCredential=), "
+          node.place,
+          "\(name) must be the id of a credential (systemd.exec(5), LoadCredential=), "
             + "not a path")
         return nil
       }
@@ -128,7 +130,8 @@ struct ConfigurationReader {
     } else if let fault = Identity.fault(
       inRefreshBefore: defaults.refreshBefore, lifetime: defaults.lifetime)
     {
-      findings.error((section["refresh_before"] ?? section["lifetime"] ?? node).place,
+      findings.error(
+        (section["refresh_before"] ?? section["lifetime"] ?? node).place,
         "\(section.name).\(fault)")
     }
   }
@@ -240,7 +243,8 @@ struct ConfigurationReader {
     else { return [] }
     if nodes.count > Limits.deliveries {
       findings.error(
-        node.place, "\(section.path("deliver")) has \(nodes.count) deliveries: "
+        node.place,
+        "\(section.path("deliver")) has \(nodes.count) deliveries: "
           + "at most \(Limits.deliveries) are allowed")
       return []
     }
@@ -283,7 +287,7 @@ struct ConfigurationReader {
     let name =
       section["format"].map { findings.choice($0, section.path("format"), of: Format.names) }
       ?? "token"
-    if name != "env", let node = section["variable"] {
+    if let name, name != "env", let node = section["variable"] {
       findings.error(
         node.place, "\(section.path("variable")) is only for format: env")
       return nil

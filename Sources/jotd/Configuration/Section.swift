@@ -19,7 +19,8 @@ struct Section {
       } else {
         let nearest = nearest(to: text, among: keys).map { "; did you mean \"\($0)\"?" } ?? ";"
         findings.error(
-          key, "unknown key \(JSON.string(text).text) in \(name)\(nearest) "
+          key,
+          "unknown key \(JSON.string(text).text) in \(name)\(nearest) "
             + "Allowed: \(keys.joined(separator: ", "))")
       }
     }
@@ -59,9 +60,13 @@ extension YAMLNode {
         findings.error(key.place, "a key of \(name) must be a word, not \(key.kind)")
         continue
       }
-      if let first = seen[text] {
+      if text == "<<" {
         findings.error(
-          key.place, "the key \(JSON.string(text).text) occurs twice in \(name): "
+          key.place, "merge keys (<<) are not part of YAML 1.2's core schema: write the values out")
+      } else if let first = seen[text] {
+        findings.error(
+          key.place,
+          "the key \(JSON.string(text).text) occurs twice in \(name): "
             + "first in line \(first.line)")
       } else {
         seen[text] = key.place

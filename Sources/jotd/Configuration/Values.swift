@@ -34,7 +34,8 @@ extension Findings {
     if choices.contains(text) { return text }
     let hint = nearest(to: text, among: choices).map { "; did you mean \"\($0)\"?" } ?? ""
     error(
-      node.place, "\(name) must be one of \(choices.joined(separator: ", ")), "
+      node.place,
+      "\(name) must be one of \(choices.joined(separator: ", ")), "
         + "not \(JSON.string(text).text)\(hint)")
     return nil
   }
@@ -64,7 +65,8 @@ extension Findings {
       && !text.utf8.contains(0)
     guard isClean else {
       error(
-        node.place, "\(name) must be an absolute path to a file, without \"//\", \".\" and \"..\": "
+        node.place,
+        "\(name) must be an absolute path to a file, without \"//\", \".\" and \"..\": "
           + "not \(JSON.string(text).text)")
       return nil
     }
@@ -72,7 +74,8 @@ extension Findings {
       parts.allSatisfy({ $0.utf8.count <= Limits.nameBytes })
     else {
       error(
-        node.place, "\(name) is too long: a path has at most \(Limits.pathBytes) bytes, "
+        node.place,
+        "\(name) is too long: a path has at most \(Limits.pathBytes) bytes, "
           + "a name in it \(Limits.nameBytes)")
       return nil
     }

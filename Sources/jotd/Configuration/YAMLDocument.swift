@@ -14,6 +14,8 @@ struct YAMLNode {
   let place: Place
   /// Nodes in it, itself and those behind aliases included.
   fileprivate let weight: Int
+  /// Collections within each other, itself included; 0 for a scalar.
+  fileprivate let depth: Int
 }
 
 /// Reads YAML with libyaml. The only file that imports it.
@@ -121,6 +123,7 @@ private struct Composer {
     let anchor: String?
     var children: [YAMLNode] = []
     var weight = 1
+    var depth = 1
   }
 
   let file: String
@@ -145,7 +148,7 @@ private struct Composer {
     case .alias(let name): try add(alias(name, at: event.place))
     case .scalar(let text, let isPlain):
       let scalar = try YAMLNode.Content.scalar(text, isPlain: resolves(text, isPlain, event))
-      try close(scalar, event.anchor, event.place, weight: 1)
+      try close(scalar, event.anchor, event.place, weight: 1, depth: 0)
     case .listStart, .mapStart: try begin(event)
     case .end:
       let collection = open.removeLast()
@@ -157,7 +160,9 @@ private struct Composer {
       } else {
         content = .list(collection.children)
       }
-      try close(content, collection.anchor, collection.place, weight: collection.weight)
+      try close(
+        content, collection.anchor, collection.place, weight: collection.weight,
+        depth: collection.depth)
     }
     return false
   }
@@ -168,17 +173,16 @@ private struct Composer {
     if let tag = event.tag, tag != coreTag + (isMap ? "map" : "seq") {
       throw foreignTag(tag, event.place)
     }
-    guard open.count < Limits.nesting else {
-      throw Finding(place: event.place, text: "nested more than \(Limits.nesting) deep")
-    }
+    guard open.count < Limits.nesting else { throw tooDeep(event.place) }
     if let anchor = event.anchor { openAnchors.insert(anchor) }
     open.append(Open(isMap: isMap, place: event.place, anchor: event.anchor))
   }
 
   private mutating func close(
-    _ content: YAMLNode.Content, _ anchor: String?, _ place: Place, weight: Int
+    _ content: YAMLNode.Content, _ anchor: String?, _ place: Place, weight: Int,
+    depth: Int
   ) throws(Finding) {
-    let node = YAMLNode(content: content, place: place, weight: weight)
+    let node = YAMLNode(content: content, place: place, weight: weight, depth: depth)
     if let anchor {
       anchors[anchor] = node
       openAnchors.remove(anchor)
@@ -193,6 +197,8 @@ private struct Composer {
     }
     open[open.count - 1].children.append(node)
     open[open.count - 1].weight += node.weight
+    open[open.count - 1].depth = max(open[open.count - 1].depth, node.depth + 1)
+    guard open.count + node.depth <= Limits.nesting else { throw tooDeep(node.place) }
     guard open[open.count - 1].weight <= Limits.configurationNodes else {
       throw Finding(
         place: node.place,
@@ -220,6 +226,10 @@ private struct Composer {
     case let tag? where tag == coreTag + CoreScalar(text).tag: return true
     case let tag?: throw foreignTag(tag, event.place)
     }
+  }
+
+  private func tooDeep(_ place: Place) -> Finding {
+    Finding(place: place, text: "nested more than \(Limits.nesting) deep")
   }
 
   private func foreignTag(_ tag: String, _ place: Place) -> Finding {

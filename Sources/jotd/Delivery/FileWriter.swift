@@ -78,7 +78,8 @@ enum FileWriter {
     try giveAway(target, file)
     try target.write(content)
     try target.truncate(to: content.count)
-    if !folder.isInMemory { try target.sync() }
+    // It may be a mount of another file system than its folder's.
+    if try !target.isInMemory() { try target.sync() }
   }
 
   /// Mode first: once the file is another's, changing it would take CAP_FOWNER. Only the special
@@ -88,7 +89,9 @@ enum FileWriter {
   ) throws(SystemError) {
     let status = file.inPlace ? try target.status() : nil
     if status?.mode != file.mode { try target.changeMode(file.mode) }
-    if (file.owner ?? status?.owner) != status?.owner || (file.group ?? status?.group) != status?.group {
+    if (file.owner ?? status?.owner) != status?.owner
+      || (file.group ?? status?.group) != status?.group
+    {
       try target.changeOwner(file.owner, file.group)
       if file.mode > 0o777 { try target.changeMode(file.mode) }
     }
@@ -101,7 +104,7 @@ enum FileWriter {
       if error.isNotFound { return }
       throw error
     }
-    guard owner == 0 || owner == Accounts.own else { throw SystemError(code: EPERM) }
+    guard Accounts.trusted.contains(owner) else { throw SystemError(code: EPERM) }
   }
 
   private static func explain(_ error: SystemError, _ file: FileDelivery) -> Failure {
@@ -110,6 +113,7 @@ enum FileWriter {
       switch error.code {
       case ENOSPC, EDQUOT: ": free some space"
       case EROFS: ": make it writable, or deliver elsewhere"
+      case EACCES where file.inPlace: ": let \(user) write to the file"
       case EACCES: ": let \(user) write to \(file.path.folder)"
       case EPERM where file.owner ?? Accounts.own != Accounts.own || file.group != nil:
         ": \(user) may not give files to others: it needs CAP_CHOWN, or no owner and group there"
@@ -142,8 +146,7 @@ enum TemporaryName {
     return ".\(stem(name)).\(padding)\(hexadecimal)\(suffix)"
   }
 
-  /// The target's name, as far as it goes into a temporary one, of which `name` would be one;
-  /// nil when it is none.
+  /// The stem in the name of a temporary file; nil when `name` is no such name.
   static func stem(ofTemporary name: String) -> String? {
     guard name.hasPrefix("."), name.hasSuffix(suffix) else { return nil }
     let inner = name.dropFirst().dropLast(suffix.utf8.count)
@@ -155,7 +158,13 @@ enum TemporaryName {
     return String(inner[..<period])
   }
 
+  /// The target's name, or as many of its characters as fit.
   static func stem(_ name: String) -> String {
-    name.utf8.count <= stemBytes ? name : String(decoding: name.utf8.prefix(stemBytes), as: UTF8.self)
+    var bytes = 0
+    let kept = name.unicodeScalars.prefix { scalar in
+      bytes += UTF8.width(scalar)
+      return bytes <= stemBytes
+    }
+    return String(String.UnicodeScalarView(kept))
   }
 }

@@ -81,7 +81,7 @@ final class Folder: Sendable {
   ) throws(Failure) -> FileStatus {
     let status: FileStatus
     do { status = try descriptor.status() } catch { throw failure(error, at: shown) }
-    guard status.owner == 0 || status.owner == Accounts.own else {
+    guard Accounts.trusted.contains(status.owner) else {
       throw Failure(
         "\(shown) belongs to \(Accounts.describe(user: status.owner)), who could replace what "
           + "jotd writes: deliver into a folder of root's or of jotd's own user, such as /run/jotd")

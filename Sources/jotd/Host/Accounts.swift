@@ -37,6 +37,12 @@ enum Accounts {
 
   /// The uid that the daemon acts as.
   static let own = geteuid()
+  /// Who may own what lies on the way to a delivery: root and the daemon's own user. For root,
+  /// the service's user too, so that root can check what the service is going to do.
+  static let trusted: Set<UInt32> = {
+    let service = own == 0 ? user("jotd") : nil
+    return Set([0, own, service].compactMap(\.self))
+  }()
   /// The gids that the daemon acts with, supplementary ones too.
   static let ownGroups: Set<UInt32> = {
     let count = getgroups(0, nil)

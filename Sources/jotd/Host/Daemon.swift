@@ -20,6 +20,7 @@ final class Daemon {
   private var isPatienceArmed = false
   /// READY=1 is owed: at the start, and after a reload.
   private var owesReady = true
+  private var isReady = false
   private var isStopping = false
 
   /// Settings, signer and warnings come from `Preparation`.
@@ -28,7 +29,7 @@ final class Daemon {
     self.journal = journal
     log = Logger(label: "jotd") { _ in JournalHandler(journal) }
     rotator = Rotator(signer: prepared.signer)
-    secret = SecretKeeper(prepared.reader)
+    secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
     lanes = DeliveryLanes { [weak self] in
       DispatchQueue.main.async { MainActor.assumeIsolated { self?.turn() } }
     }
@@ -128,7 +129,7 @@ final class Daemon {
       return
     }
     for warning in prepared.warnings { log.report(.warning(warning)) }
-    secret = SecretKeeper(prepared.reader)
+    secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
     secret.watch { [weak self] in self?.turn() }
     rotator.use(prepared.signer, at: .now)
     let changes = rotator.apply(prepared.settings.identities, at: .now)
@@ -146,10 +147,13 @@ final class Daemon {
   private func announce() {
     if owesReady, rotator.unsettled == 0 {
       owesReady = false
-      log.report(.ready(identities: rotator.count))
+      if !isReady { log.report(.ready(identities: rotator.count)) }
+      isReady = true
       systemd.ready()
     }
-    let failing = rotator.failing == 0 ? "all delivered" : "\(rotator.failing) failing"
+    let failing =
+      rotator.failing > 0
+      ? "\(rotator.failing) failing" : rotator.unsettled > 0 ? "delivering" : "all delivered"
     let next = rotator.nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
     systemd.status("\(counted(rotator.count, "identity")), \(failing)\(next)")
   }

@@ -5,9 +5,12 @@ enum HostInspection {
   /// Finds folders that cannot be trusted, which no start and no reload accepts. A folder that is not there is no reason not to start:
   /// it may come, and deliveries try again.
   static func inspectTrust(_ settings: Settings, _ findings: Findings) {
-    inspect(settings) { place, folder in
-      if case .failure(let failure) = folder, failure.code == 0 {
-        findings.error(place, failure.description)
+    inspect(settings) { delivery, place, folder in
+      switch folder {
+      case .success(let folder):
+        if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
+      case .failure(let failure):
+        if failure.code == 0 { findings.error(place, failure.description) }
       }
     }
   }
@@ -26,17 +29,14 @@ enum HostInspection {
 
   /// Finds all that would make a delivery fail now.
   static func inspectDeliveries(_ settings: Settings, _ findings: Findings) {
-    inspect(settings) { place, folder in
-      if case .failure(let failure) = folder { findings.error(place, failure.description) }
-    }
-    var folders: [Path: Folder] = [:]
-    for (delivery, place) in settings.deliveryPlaces {
-      guard case .file(let file) = delivery else { continue }
-      guard let folder = folders[file.path.folder] ?? (try? Folder(file.path.folder)) else {
-        continue
+    inspect(settings) { delivery, place, folder in
+      switch folder {
+      case .success(let folder):
+        if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
+        guard case .file(let file) = delivery else { return }
+        for fault in faults(file, folder) { findings.error(place, fault) }
+      case .failure(let failure): findings.error(place, failure.description)
       }
-      folders[file.path.folder] = folder
-      for fault in faults(file, folder) { findings.error(place, fault) }
     }
   }
 
@@ -47,6 +47,11 @@ enum HostInspection {
     if file.inPlace {
       if let kind = try? folder.descriptor.status(of: name).kind {
         if kind != .file { faults.append("\(file.path) is not a file") }
+        if Accounts.own != 0, file.owner ?? Accounts.own != Accounts.own {
+          faults.append(
+            "\(file.path): with in_place, \(user) must stay the owner to write it again: "
+              + "leave the owner out, and let the client's group read it")
+        }
       } else {
         faults.append("\(file.path) is not there: in_place needs a file that is there already")
       }
@@ -74,27 +79,33 @@ enum HostInspection {
             + "it needs CAP_CHOWN, or to be in that group")
       }
     }
-    if folder.isSticky, let owner = file.owner, owner != Accounts.own {
-      faults.append(
-        "\(file.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
-          + "are safe: deliver elsewhere, or leave the owner out")
-    }
     return faults
+  }
+
+  /// What is given away in a sticky folder could neither be replaced nor removed again.
+  private static func stickyFault(_ delivery: Delivery, _ folder: Folder) -> String? {
+    guard case .file(let file) = delivery, folder.isSticky,
+      let owner = file.owner, owner != Accounts.own
+    else { return nil }
+    return "\(file.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
+      + "are safe: deliver elsewhere, or leave the owner out"
   }
 
   /// Opens the folder of each delivery, once for each folder.
   private static func inspect(
-    _ settings: Settings, report: (Place, Result<Void, Failure>) -> Void
+    _ settings: Settings, report: (Delivery, Place, Result<Folder, Failure>) -> Void
   ) {
-    var seen: Set<Path> = []
-    for (delivery, place) in settings.deliveryPlaces
-    where seen.insert(delivery.path.folder).inserted {
-      do throws(Failure) {
-        _ = try Folder(delivery.path.folder)
-        report(place, .success(()))
-      } catch {
-        report(place, .failure(error))
-      }
+    var folders: [Path: Result<Folder, Failure>] = [:]
+    for (delivery, place) in settings.deliveryPlaces {
+      let path = delivery.path.folder
+      if case .failure? = folders[path] { continue }
+      let folder = folders[path] ?? open(path)
+      folders[path] = folder
+      report(delivery, place, folder)
     }
+  }
+
+  private static func open(_ path: Path) -> Result<Folder, Failure> {
+    do throws(Failure) { return .success(try Folder(path)) } catch { return .failure(error) }
   }
 }

@@ -105,8 +105,8 @@ struct JournalEntry {
       case .clockSet(let step):
         JournalEntry(
           .notice, "8ff9bae1f9994e6f9850ca7009321f2f",
-          abs(step.microseconds) < 1_000
-            ? "the machine resumed from sleep, or its clock was set to the time it had"
+          abs(step.microseconds) < 100_000
+            ? "the machine resumed from sleep, or its clock was set by less than 100ms"
             : "the clock was set \(step < .zero ? "back" : "forward") by "
               + "\((step < .zero ? .zero - step : step).timeSpan)")
       case .started(let version, let identities):

@@ -5,6 +5,8 @@ struct Preparation {
   let settings: Settings
   let reader: SecretReader
   let signer: HMACSigner
+  /// What the secret's source looked like before it was read.
+  let fingerprint: FileStatus?
   /// What is worth saying and no reason to refuse, each on a line.
   let warnings: [String]
 
@@ -26,6 +28,7 @@ struct Preparation {
     let findings = Findings()
     let settings = Configuration.load(path, findings)
     var read: HMACSigner?
+    fingerprint = settings.flatMap { SecretReader(signing: $0.signing).fingerprint }
     if let settings {
       HostInspection.inspectTrust(settings, findings)
       read = HostInspection.inspectSecret(settings.signing, findings)

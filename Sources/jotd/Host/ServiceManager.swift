@@ -1,5 +1,5 @@
-import CSystemd
 import CLinux
+import CSystemd
 import Dispatch
 import Glibc
 import Rotation

@@ -30,6 +30,8 @@ final class WallClock {
         if count < 0, errno == ECANCELED {
           wake(self.takeStep())
         } else if count > 0 {
+          // The clock drifts and is slewed: what counts is the step.
+          _ = self.takeStep()
           wake(nil)
         }
       }

@@ -19,10 +19,10 @@ final class SecretKeeper {
   private var attempts = 0
   private var fileWatch: FileWatch?
 
-  /// `reader` has just read the secret.
-  init(_ reader: SecretReader) {
+  /// `reader` has read the secret; `seen` is its source's fingerprint from before that.
+  init(_ reader: SecretReader, seen: FileStatus?) {
     self.reader = reader
-    seen = reader.fingerprint
+    self.seen = seen
   }
 
   /// Calls `changed` after something happened near the secret's file.

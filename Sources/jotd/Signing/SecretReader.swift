@@ -5,6 +5,9 @@ import Synchronization
 /// Fetches the secret that the configuration names, and judges it.
 struct SecretReader {
   let signing: SigningSettings
+  /// Whether the file may be a pipe, for which the reader waits: how a shell hands a secret to a
+  /// command without a file. Not for the daemon, which waits for nobody.
+  var allowsPipe = false
 
   /// What was taken from the environment: it is there once, because it is wiped when taken.
   private static let taken = Mutex<[String: Secret]>([:])
@@ -23,7 +26,8 @@ struct SecretReader {
       guard signing.allowWeak else {
         throw Failure(
           "\(source): \(weakness). Make a new one with \"jotd secret\"; if the service's secret "
-            + "cannot be changed yet, set signing.allow_weak_secret: true")
+            + "cannot be changed yet, set signing.allow_weak_secret: true (--allow-weak-secret for a command)"
+        )
       }
       warnings.append("\(source): \(weakness). It is used all the same (allow_weak_secret)")
     }
@@ -66,30 +70,30 @@ struct SecretReader {
       }
       SecretReader.taken.withLock { $0[name] = secret }
       return secret
-    case .file(let path): return try SecretReader.file(path.description, signing.source)
+    case .file(let path): return try file(path.description)
     case .credential:
       guard let path else {
         throw Failure(
           "\(signing.source) is there only inside the service: CREDENTIALS_DIRECTORY is not set. "
-            + "Start jotd by systemd with LoadCredential= (systemd.exec(5))")
+            + "Start jotd by systemd with LoadCredential= (systemd.exec(5)); for a single "
+            + "command, name the secret with --secret-file")
       }
-      return try SecretReader.file(path, signing.source)
+      return try file(path)
     }
   }
 
-  /// The content of a secret file that others cannot read. A pipe is as good: it is how a shell
-  /// hands over a secret without a file.
-  private static func file(_ path: String, _ source: SecretSource) throws(Failure) -> Secret {
+  /// The content of a secret file that others cannot read.
+  private func file(_ path: String) throws(Failure) -> Secret {
     do throws(SystemError) {
       let file = try Descriptor.open(path, [.nonBlocking])
       let status = try file.status()
       switch status.kind {
       case .file:
-        if case .file = source, status.mode & 0o007 != 0 {
-          throw SystemError(code: openToOthers)
+        if case .file = signing.source, status.mode & 0o007 != 0 {
+          throw SystemError(code: SecretReader.openToOthers)
         }
-      case .pipe:
-        // Waits for whoever writes; opened anew, because the first was not to wait.
+      case .pipe where allowsPipe:
+        // Opened anew, because the first does not wait for whoever writes.
         let pipe = try Descriptor.open(path)
         if let secret = try Secret(reading: pipe) { return secret }
         throw SystemError(code: EFBIG)
@@ -98,7 +102,8 @@ struct SecretReader {
       guard let secret = try Secret(reading: file) else { throw SystemError(code: EFBIG) }
       return secret
     } catch {
-      throw Failure("\(source) \(explanation(error, path))", code: max(0, error.code))
+      throw Failure(
+        "\(signing.source) \(SecretReader.explanation(error, path))", code: max(0, error.code))
     }
   }
 

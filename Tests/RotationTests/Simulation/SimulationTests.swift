@@ -24,6 +24,6 @@ struct SimulationTests {
 
   private var seeds: [UInt64] {
     if let one = environment("JOTD_SEED").flatMap(UInt64.init) { return [one] }
-    return Array(1...(environment("JOTD_SEEDS").flatMap(UInt64.init) ?? 300))
+    return Array(1...(environment("JOTD_SEEDS").flatMap(UInt64.init) ?? 60))
   }
 }
