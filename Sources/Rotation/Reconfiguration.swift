@@ -29,7 +29,7 @@ extension Rotator {
     failing = slots.count { !$0.failures.isEmpty }
     unsettled = slots.count { !$0.isSettled }
     schedule = Schedule(count: slots.count)
-    waiting = []
+    waiting = [:]
     for slot in slots.indices {
       let isComplete = slots[slot].token != nil && slots[slot].undelivered.isEmpty
       if isComplete { plan(slot, at: now) } else { schedule.set(slot, due: now) }
@@ -114,13 +114,12 @@ extension Rotator {
     start(.removal(delivery), delivery, .remove)
   }
 
-  /// No job of an earlier configuration runs at `path` any more: who waited looks again.
-  mutating func leave(_ path: Path, at now: Instant) {
+  /// No job of an earlier configuration runs at `path` any more: who waited for it may begin.
+  mutating func leave(_ path: Path) {
     busy.remove(path)
-    for slot in waiting {
-      slots[slot].retryAt = nil
-      schedule.set(slot, due: now)
-    }
-    waiting = []
+    guard let slot = waiting.removeValue(forKey: path),
+      let position = slots[slot].identity.deliveries.firstIndex(where: { $0.path == path })
+    else { return }
+    startDeliveries(slot, position...position)
   }
 }

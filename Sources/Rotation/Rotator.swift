@@ -15,9 +15,9 @@ package struct Rotator {
   var slots: [Slot] = []
   var jobs: [Job.ID: Assignment] = [:]
   private var lastJob: Job.ID = 0
-  /// Paths at which a job of an earlier configuration still runs, and the slots that wait for one.
+  /// Paths at which a job of an earlier configuration still runs, and the slots that wait for them.
   var busy: Set<Path> = []
-  var waiting: Set<Int> = []
+  var waiting: [Path: Int] = [:]
   private var latest = Instant(microseconds: .min)
   private var orders: [Order] = []
 
@@ -77,10 +77,10 @@ package struct Rotator {
       if slots[slot].issue != issue { startDeliveries(slot, position...position) }
       plan(slot, at: now)
     case .leftover(let delivery):
-      leave(delivery.path, at: now)
+      leave(delivery.path)
       if !isWanted(delivery.path) { startRemoval(delivery) }
     case .removal(let delivery):
-      leave(delivery.path, at: now)
+      leave(delivery.path)
       report(
         failure.map { .removalFailed(path: delivery.path, $0) } ?? .removed(path: delivery.path))
     case nil: break
@@ -152,7 +152,7 @@ extension Rotator {
   }
 
   /// Starts those of `positions` that lack the newest token and have no job.
-  private mutating func startDeliveries(_ slot: Int, _ positions: ClosedRange<Int>) {
+  mutating func startDeliveries(_ slot: Int, _ positions: ClosedRange<Int>) {
     // A token of a former key helps nobody; while none can be minted, what was delivered stays.
     guard let token = slots[slot].token, token.keyID == signer.keyID else { return }
     let identity = slots[slot].identity
@@ -161,7 +161,7 @@ extension Rotator {
       && !slots[slot].running.contains(position)
     {
       guard !busy.contains(delivery.path) else {
-        waiting.insert(slot)
+        waiting[delivery.path] = slot
         continue
       }
       slots[slot].running.insert(position)
