@@ -1,0 +1,145 @@
+"""The service as an operator has it: installed, started, reloaded, hung, stopped, by systemd."""
+
+import json
+import re
+import subprocess
+import time
+
+from conftest import ROOT, eventually
+
+CONFIG = "/etc/jotd/jotd.yaml"
+
+
+def show(container, name):
+    return container.sh(f"systemctl show -P {name} jotd").stdout.strip()
+
+
+def start(container):
+    container.sh("systemctl reset-failed jotd; systemctl restart jotd")
+    assert show(container, "ActiveState") == "active"
+
+
+def test_ready_means_delivered(installed):
+    installed.sh("rm -rf /run/jotd")
+    begin = time.monotonic()
+    found = installed.sh("systemctl start jotd && cat /run/jotd/front-door.jwt").stdout
+    assert time.monotonic() - begin < 10
+    secret = installed.sh("cat /etc/jotd/secret").stdout
+    import jwt
+    assert jwt.decode(found, secret, algorithms=["HS256"])["user_id"] == "front-door-client"
+    status = installed.sh("stat -c '%U %G %a' /run/jotd/front-door.jwt").stdout.strip()
+    assert status == "camera camera 640"
+    assert installed.sh("runuser -u camera -- cat /run/jotd/front-door.jwt").stdout == found
+    assert installed.sh("runuser -u nobody -- cat /run/jotd/front-door.jwt", check=False).returncode
+    assert re.fullmatch(
+        r"1 identity, all delivered; next rotation \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+        show(installed, "StatusText"))
+
+
+def test_entries_have_their_fields_and_explanations(installed):
+    start(installed)
+    entry = installed.journal("MESSAGE_ID=8d654dd63a64492a86d8675068808164")[0]
+    assert entry["JOTD_IDENTITY"] == "front-door" and entry["JOTD_USER_ID"] == "front-door-client"
+    assert entry["JOTD_ROLE"] == "operator" and entry["PRIORITY"] == "6"
+    assert re.fullmatch(r"[0-9a-f]{8}", entry["JOTD_KEY_ID"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry["JOTD_EXPIRES_AT"])
+    assert entry["SYSLOG_IDENTIFIER"] == "jotd" and entry["_SYSTEMD_UNIT"] == "jotd.service"
+    text = installed.sh("journalctl -x --no-pager -u jotd").stdout
+    assert text.count("-- Subject:") >= 3 or text.count("Subject: ") >= 3
+    everything = installed.sh("journalctl --no-pager -o export").stdout
+    assert "eyJ" not in everything
+    assert installed.sh("cat /etc/jotd/secret").stdout not in everything
+    assert "dispatch" not in text.lower()
+
+
+def test_a_restart_keeps_the_token_of_another_user(installed):
+    start(installed)
+    before = installed.sh("cat /run/jotd/front-door.jwt; stat -c %i /run/jotd/front-door.jwt").stdout
+    for how in ("systemctl restart jotd", "systemctl kill -s KILL jotd"):
+        installed.sh(how)
+        eventually(lambda: show(installed, "ActiveState") == "active"
+                   and show(installed, "SubState") == "running")
+        after = installed.sh("cat /run/jotd/front-door.jwt; stat -c %i /run/jotd/front-door.jwt")
+        assert after.stdout == before
+    assert "is kept" in installed.sh("journalctl -u jotd --no-pager").stdout
+
+
+def test_reload_by_systemctl(installed):
+    start(installed)
+    good = installed.sh(f"cat {CONFIG}").stdout
+    pid = show(installed, "MainPID")
+    installed.write("/etc/jotd/jotd.d/more.yaml", (
+        "identities:\n  more:\n    user_id: m\n    role: viewer\n"
+        "    deliver: [ { file: /run/jotd/more.jwt } ]\n"))
+    installed.sh("systemctl reload jotd")
+    eventually(lambda: installed.sh("test -s /run/jotd/more.jwt", check=False).returncode == 0)
+    installed.write(CONFIG, good + "nonsense: true\n")
+    installed.sh("systemctl reload jotd; sleep 0.3")
+    assert show(installed, "ActiveState") == "active" and show(installed, "MainPID") == pid
+    text = installed.sh("journalctl -u jotd --no-pager").stdout
+    assert 'unknown key "nonsense"' in text and "the running one stays" in text
+    installed.write(CONFIG, good)
+    installed.sh("rm /etc/jotd/jotd.d/more.yaml; systemctl reload jotd")
+    eventually(lambda: installed.sh("test -e /run/jotd/more.jwt", check=False).returncode == 1)
+
+
+def test_a_hung_daemon_is_killed_and_comes_back(installed):
+    installed.write("/etc/systemd/system/jotd.service.d/quick.conf", "[Service]\nWatchdogSec=1s\n")
+    installed.sh("systemctl daemon-reload")
+    try:
+        start(installed)
+        pid = show(installed, "MainPID")
+        time.sleep(2.5)
+        assert show(installed, "MainPID") == pid, "a healthy daemon must not be killed"
+        installed.sh(f"kill -STOP {pid}")
+        eventually(lambda: show(installed, "MainPID") not in (pid, "0")
+                   and show(installed, "ActiveState") == "active")
+        assert "is kept" in installed.sh("journalctl -u jotd --no-pager").stdout
+    finally:
+        installed.sh("rm -r /etc/systemd/system/jotd.service.d; systemctl daemon-reload")
+
+
+def test_stopping_is_quick_and_leaves_the_files(installed):
+    start(installed)
+    begin = time.monotonic()
+    installed.sh("systemctl stop jotd")
+    assert time.monotonic() - begin < 2
+    assert installed.sh("cat /run/jotd/front-door.jwt").stdout.count(".") == 2
+    assert show(installed, "Result") == "success"
+
+
+def test_a_wrong_configuration_does_not_loop(installed):
+    good = installed.sh(f"cat {CONFIG}").stdout
+    installed.write(CONFIG, good.replace("operator", "boss"))
+    assert installed.sh("systemctl start jotd", check=False).returncode != 0
+    assert show(installed, "ExecMainStatus") == "78" and show(installed, "NRestarts") == "0"
+    installed.write(CONFIG, good)
+    start(installed)
+
+
+def test_root_can_check_what_the_service_is_going_to_do(installed):
+    done = installed.sh("jotd check")
+    assert "all is well, 1 identity and 1 delivery" in done.stdout
+    assert "only inside the service" in done.stderr
+
+
+def test_hardening(installed):
+    done = installed.sh("systemd-analyze verify --man=no jotd.service")
+    assert done.stdout + done.stderr == ""
+    text = installed.sh("systemd-analyze security --no-pager jotd.service").stdout
+    score = float(re.search(r"Overall exposure level for jotd.service: ([0-9.]+)", text)[1])
+    assert score <= 1.1, text
+    start(installed)
+    pid = show(installed, "MainPID")
+    status = installed.sh(f"cat /proc/{pid}/status").stdout
+    assert re.search(r"NoNewPrivs:\s1", status) and not re.search(r"VmSwap:\s+[1-9]", status)
+    # Undumpable: its files in /proc belong to root.
+    assert installed.sh(f"stat -c %U /proc/{pid}/mem").stdout.strip() == "root"
+
+
+def test_manual_pages_are_well_formed():
+    for page in ("jotd.8", "jotd.yaml.5"):
+        done = subprocess.run(
+            ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", ROOT / "doc" / page],
+            capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "MANROFFSEQ": ""})
+        assert done.returncode == 0 and done.stderr == "", done.stderr
