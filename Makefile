@@ -7,7 +7,7 @@ PREFIX ?= /usr
 DEMO := /tmp/jotd-demo
 JOTD := .build/release/jotd
 BUILD_PACKAGES := libssl-dev libsystemd-dev libyaml-dev pkg-config
-TEST_PACKAGES := python3-pytest python3-jwt jwt strace gcc libc6-dev
+TEST_PACKAGES := python3-pytest python3-jwt jwt strace gcc libc6-dev curl prometheus bsdutils
 SYSTEM_PACKAGES := systemd systemd-container dbus man-db
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

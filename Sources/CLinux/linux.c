@@ -3,14 +3,20 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <errno.h>
 #include <linux/magic.h>
 #include <malloc.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -69,4 +75,115 @@ int64_t linux_clock(clockid_t clock) {
   struct timespec now = {0, 0};
   clock_gettime(clock, &now);
   return linux_nanoseconds(now);
+}
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+int linux_ask_peer(int socket, struct linux_peer *peer) {
+  struct ucred credentials;
+  socklen_t size = sizeof credentials;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+    return -1;
+  int pidfd = -1;
+  size = sizeof pidfd;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0)
+    pidfd = -1;
+  *peer = (struct linux_peer){credentials.pid, credentials.uid, credentials.gid, pidfd};
+  return 0;
+}
+
+int linux_peer_groups(int socket, uint32_t *groups, int room) {
+  socklen_t size = room * sizeof *groups;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+    return -1;
+  return size / sizeof *groups;
+}
+
+int linux_is_alive(int pidfd) {
+  struct pollfd end = {.fd = pidfd, .events = POLLIN};
+  int ready = poll(&end, 1, 0);
+  return ready < 0 ? -1 : ready == 0;
+}
+
+const int linux_socket_path_bytes = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
+
+static int address(const char *path, struct sockaddr_un *at) {
+  *at = (struct sockaddr_un){.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof at->sun_path) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  strcpy(at->sun_path, path);
+  return 0;
+}
+
+int linux_bind(const char *path) {
+  struct sockaddr_un at;
+  if (address(path, &at) < 0)
+    return -1;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0)
+    return -1;
+  // The mode that the socket's inode gets, where the kernel takes it from there.
+  fchmod(fd, 0600);
+  if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0) {
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+  }
+  return fd;
+}
+
+int linux_is_answered(const char *path) {
+  struct sockaddr_un at;
+  if (address(path, &at) < 0)
+    return -1;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0)
+    return -1;
+  int status = connect(fd, (struct sockaddr *)&at, sizeof at);
+  int error = errno;
+  close(fd);
+  // A full backlog is a sign of life, too.
+  if (status == 0 || error == EAGAIN)
+    return 1;
+  if (error == ECONNREFUSED || error == ENOENT)
+    return 0;
+  errno = error;
+  return -1;
+}
+
+void linux_raise_file_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+int linux_connect(const char *path, int seconds) {
+  struct sockaddr_un at;
+  if (address(path, &at) < 0)
+    return -1;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0)
+    return -1;
+  struct timeval limit = {.tv_sec = seconds};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0) {
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+  }
+  return fd;
+}
+
+int linux_terminal_columns(void) {
+  struct winsize size;
+  return ioctl(1, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_col;
 }

@@ -23,6 +23,10 @@ package enum Event: Sendable {
   /// The wall clock was set by this much, or the machine resumed.
   case clockSet(Duration)
 
+  // Callers
+  /// A caller was refused what it may not do; `deed` is in words.
+  case refused(user: UInt32, unit: String?, deed: String)
+
   // The daemon itself
   case started(version: String, identities: Int)
   case ready(identities: Int)

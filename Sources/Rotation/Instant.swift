@@ -56,6 +56,22 @@ extension Instant {
   }
 }
 
+extension Instant {
+  /// Reads what `rfc3339` writes, and nothing else.
+  package init?(rfc3339 text: String) {
+    let fields = text.split { "-T:Z".contains($0) }.compactMap { Int64($0) }
+    guard text.utf8.count == 20, fields.count == 6 else { return nil }
+    let (year, month, day) = (fields[0] - (fields[1] <= 2 ? 1 : 0), fields[1], fields[2])
+    let era = (year >= 0 ? year : year - 399) / 400
+    let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+    let yearOfEra = year - era * 400
+    let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
+    let days = era * 146_097 + dayOfEra - 719_468
+    self.init(seconds: days * 86_400 + fields[3] * 3600 + fields[4] * 60 + fields[5])
+    guard rfc3339 == text else { return nil }
+  }
+}
+
 private func padded(_ number: Int64, _ width: Int) -> String {
   let digits = String(number)
   return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits

@@ -59,6 +59,29 @@ package enum Limits {
   /// Symbolic links followed in one path, as the kernel does (path_resolution(7)).
   package static let symbolicLinks = 40
 
+  // Query socket
+
+  /// Connections at once in all and of one user: room for a thousand held requests beside others.
+  /// Beyond it, the connection that was silent longest makes room.
+  package static let connections = 3_072
+  package static let connectionsPerUser = 1_536
+  /// Held requests of one user.
+  package static let heldPerUser = 1_024
+  /// How long a request may be held, and how long a credential waits for its first token.
+  package static let longestHold = Duration.seconds(3_600)
+  /// From the first byte of a request, or the connection, to the end of the request: a person who
+  /// types with nc(1) makes it, a client that trickles does not hold a place.
+  package static let requestTime = Duration.seconds(10)
+  /// Silence on a connection that is kept alive.
+  package static let idleTime = Duration.seconds(60)
+  /// Bytes of a request's body: a token in a form, with every byte escaped.
+  package static let bodyBytes = 3 * tokenBytes + 1_024
+  /// Bytes of all header fields together, and how many.
+  package static let headerBytes = 16 << 10
+  package static let headerFields = 100
+  /// Refusals written to the journal in ten seconds for one user; more are counted.
+  package static let refusalsLogged = 10
+
   // Journal
 
   /// Entries that wait for a journal that does not read; beyond it they are counted and dropped,

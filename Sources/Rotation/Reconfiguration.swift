@@ -30,6 +30,7 @@ extension Rotator {
     unsettled = slots.count { !$0.isSettled }
     schedule = Schedule(count: slots.count)
     waiting = [:]
+    changed = Set(slots.indices)
     for slot in slots.indices {
       let isComplete = slots[slot].token != nil && slots[slot].undelivered.isEmpty
       if isComplete { plan(slot, at: now) } else { schedule.set(slot, due: now) }

@@ -20,6 +20,7 @@ package struct Rotator {
   var waiting: [Path: Int] = [:]
   private var latest = Instant(microseconds: .min)
   private var orders: [Order] = []
+  var changed: Set<Int> = []
 
   /// A rotator without identities; `apply` brings them.
   package init(signer: any Signer) { self.signer = signer }
@@ -59,6 +60,25 @@ package struct Rotator {
     for slot in slots.indices {
       slots[slot].retryAt = nil
       schedule.set(slot, due: now)
+    }
+  }
+
+  /// Replaces the tokens of these identities at once, due or not; names of no identity are passed
+  /// over.
+  package mutating func rotate(_ names: Set<String>, at now: Instant) {
+    for slot in slots.indices where names.contains(slots[slot].identity.name) {
+      slots[slot].isForced = true
+      slots[slot].retryAt = nil
+      schedule.set(slot, due: now)
+    }
+  }
+
+  /// Whether a new token of one of these identities is still on its way: neither delivered
+  /// everywhere nor known to fail.
+  package func isRotating(_ names: Set<String>) -> Bool {
+    slots.contains {
+      names.contains($0.identity.name) && $0.failures.isEmpty
+        && ($0.isForced || $0.announced != $0.issue)
     }
   }
 
@@ -108,9 +128,18 @@ package struct Rotator {
   /// Jobs that were ordered and have not come back.
   package var running: Int { jobs.count }
 
+  /// How late rotations began.
+  package private(set) var lateness = Lateness()
+
   /// The state of the identity called `name` at `now`; nil when there is none.
   package func state(of name: String, at now: Instant) -> State? {
     slots.first { $0.identity.name == name }?.state(at: now)
+  }
+
+  /// How those identities stand that changed since this was last asked.
+  package mutating func takeChanged() -> [Standing] {
+    defer { changed = [] }
+    return changed.sorted().map { Standing(slots[$0]) }
   }
 }
 
@@ -142,10 +171,15 @@ extension Rotator {
 
   private mutating func mint(_ slot: Int, at now: Instant) throws(Failure) {
     let identity = slots[slot].identity
+    if let due = slots[slot].token.map({ identity.due($0) }), due <= now {
+      lateness.record(now - due)
+    }
     let token = try minter.mint(
       identity.claims, lifetime: identity.lifetime, at: now, signer: signer)
     slots[slot].token = token
     slots[slot].issue += 1
+    slots[slot].isForced = false
+    slots[slot].counts.issued += 1
     slots[slot].undelivered = Positions(upTo: identity.deliveries.count)
     clearFailure(slot, nil)
     if identity.deliveries.isEmpty { completeRotation(slot) }
@@ -173,6 +207,7 @@ extension Rotator {
 
   /// `position` holds the token of `issue` now.
   private mutating func succeed(_ slot: Int, _ position: Int, _ issue: Int) {
+    slots[slot].counts.delivered += 1
     if clearFailure(slot, position) {
       report(
         .deliveryRecovered(
@@ -199,6 +234,7 @@ extension Rotator {
 
   /// The next look at this identity: when its token is due, or at the next try before that.
   mutating func plan(_ slot: Int, at now: Instant) {
+    changed.insert(slot)
     let canMint = slots[slot].failures[Slot.minting] == nil
     let due = canMint ? slots[slot].token.map { slots[slot].identity.due($0) } : nil
     let aging = slots[slot].failures.isEmpty ? nil : slots[slot].nextAging(after: now)
@@ -224,6 +260,11 @@ extension Rotator {
     _ slot: Int, _ position: Int?, _ failure: Failure, at now: Instant,
     _ random: inout some RandomNumberGenerator
   ) {
+    if position == nil {
+      slots[slot].counts.issueFailures += 1
+    } else {
+      slots[slot].counts.deliveryFailures += 1
+    }
     record(slot, position, failure)
     guard slots[slot].retryAt == nil else { return }
     let doubled = Limits.firstRetry * (1 << min(slots[slot].attempts, 16))

@@ -27,6 +27,9 @@ struct Slot {
   var failures: [Int: Failure] = [:]
   /// The worst state already reported.
   var reported = State.fresh
+  /// Whether a new token was asked for before the old one is due.
+  var isForced = false
+  var counts = Standing.Counts()
   /// Whether it was delivered, or a failure reported, since it was configured.
   var isSettled = false
 
@@ -38,7 +41,7 @@ struct Slot {
   }
 
   func needsToken(at now: Instant, keyID: KeyID) -> Bool {
-    guard let token else { return true }
+    guard let token, !isForced else { return true }
     return identity.due(token) <= now || token.issued > now || token.keyID != keyID
   }
 
@@ -61,9 +64,7 @@ struct Slot {
   /// The state of the oldest token that a delivery holds; `.missing` when none holds any.
   func age(at now: Instant) -> State {
     guard let oldest = oldestHeld else { return .missing }
-    let expiry = Instant(seconds: oldest)
-    if expiry <= now { return .expired }
-    return expiry - now <= identity.refreshBefore ? .stale : .fresh
+    return identity.state(ofTokenExpiring: Instant(seconds: oldest), at: now)
   }
 
   /// When the oldest token next becomes stale or expired; nil when it is past both.

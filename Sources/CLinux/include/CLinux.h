@@ -27,6 +27,30 @@ extern const int linux_O_PATH;
 // malloc_trim(3): gives freed memory back to the kernel.
 void linux_trim_heap(void);
 
+// Who is at the other end of a connected Unix socket (unix(7), SO_PEERCRED, SO_PEERGROUPS,
+// SO_PEERPIDFD).
+struct linux_peer {
+  int pid;
+  uint32_t uid;
+  uint32_t gid;
+  // A pidfd of the process, -1 where the kernel has no SO_PEERPIDFD. The caller closes it.
+  int pidfd;
+};
+int linux_ask_peer(int socket, struct linux_peer *peer);
+// The supplementary groups; their number, -1 on error.
+int linux_peer_groups(int socket, uint32_t *groups, int room);
+// 1 when the process of a pidfd lives, 0 when it ended, -1 on error.
+int linux_is_alive(int pidfd);
+
+// A Unix stream socket bound to a path, which must not be there; mode 0600, not listening yet.
+int linux_bind(const char *path);
+// 1 when somebody listens at a path, 0 when nobody does, -1 on error.
+int linux_is_answered(const char *path);
+// Bytes that sun_path holds, without the NUL (unix(7)).
+extern const int linux_socket_path_bytes;
+// Raises RLIMIT_NOFILE to its hard limit.
+void linux_raise_file_limit(void);
+
 // clock_gettime(2), in nanoseconds.
 int64_t linux_clock(clockid_t clock);
 
@@ -34,3 +58,8 @@ int64_t linux_clock(clockid_t clock);
 static inline int64_t linux_nanoseconds(struct timespec time) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
+
+// A Unix stream socket connected to a path; each read and write on it takes `seconds` at most.
+int linux_connect(const char *path, int seconds);
+// Columns of the terminal on standard output; 0 when it is none.
+int linux_terminal_columns(void);

@@ -10,7 +10,8 @@ let version = "0.1.0"
     discussion: "See jotd(8) for the commands and jotd.yaml(5) for the configuration.",
     version: version,
     subcommands: [
-      Run.self, Check.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
+      Run.self, Check.self, Status.self, HealthCommand.self, TokenCommand.self, Rotate.self,
+      Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
     ])
 }
 
@@ -18,6 +19,12 @@ let version = "0.1.0"
 extension ExitCode {
   /// EX_DATAERR: the token that was given is not to be believed.
   static let badData = ExitCode(65)
+  /// EX_UNAVAILABLE: the daemon cannot be reached, or cannot do it now.
+  static let unavailable = ExitCode(69)
+  /// EX_CANTCREAT: the timer or the query socket cannot be made.
+  static let cannotCreate = ExitCode(73)
+  /// EX_NOPERM: the caller is not allowed to.
+  static let notAllowed = ExitCode(77)
   /// EX_OSERR: the host refused something basic.
   static let hostError = ExitCode(71)
   /// EX_CONFIG: the configuration, or the secret it names, is wrong.

@@ -14,6 +14,7 @@ struct Run: ParsableCommand {
 
   func run() throws {
     Hardening.apply()
+    Hardening.raiseFileLimit()
     try MainActor.assumeIsolated {
       let daemon: Daemon
       let prepared: Preparation
@@ -25,7 +26,7 @@ struct Run: ParsableCommand {
         throw ExitCode.configuration
       } catch {
         printNote("\(error)")
-        throw ExitCode.hostError
+        throw ExitCode.cannotCreate
       }
       daemon.start(prepared)
       withExtendedLifetime(daemon) { dispatchMain() }

@@ -6,6 +6,8 @@ struct ConfigurationReader {
   private var signing: SigningSettings?
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
+  private var access: [String: [AccessRule]] = [:]
+  private var socket: SocketSettings?
   private var deliveryPlaces: [(delivery: Delivery, place: Place)] = []
   private var firstNamed: [String: Place] = [:]
   private var firstAt: [Path: Place] = [:]
@@ -17,8 +19,8 @@ struct ConfigurationReader {
   var settings: Settings? {
     guard let signing else { return nil }
     return Settings(
-      signing: signing, defaults: defaults, identities: identities,
-      deliveryPlaces: deliveryPlaces)
+      signing: signing, defaults: defaults, identities: identities, access: access,
+      socket: socket, deliveryPlaces: deliveryPlaces)
   }
 
   /// Reads the main file.
@@ -29,12 +31,13 @@ struct ConfigurationReader {
     }
     guard
       let section = Section(
-        root, "the configuration", keys: ["signing", "defaults", "identities"], findings)
+        root, "the configuration", keys: ["signing", "defaults", "socket", "identities"], findings)
     else { return }
     if let node = section.required("signing", "where the secret comes from") {
       signing = readSigning(node)
     }
     if let node = section["defaults"] { readDefaults(node) }
+    if let node = section["socket"] { socket = readSocket(node) }
     if let node = section.required("identities", "a map of them, {} for none") {
       readIdentities(node)
     }
@@ -157,6 +160,25 @@ struct ConfigurationReader {
     return isComplete
   }
 
+  private mutating func readSocket(_ node: YAMLNode) -> SocketSettings? {
+    guard
+      let section = Section(node, "socket", keys: ["path", "group", "mode", "operators"], findings)
+    else { return nil }
+    let path = section.required("path", "where the query socket is").flatMap {
+      findings.socketPath($0, section.path("path"))
+    }
+    let group = section["group"].map { findings.group($0, section.path("group")) }
+    let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
+    let operators = section["operators"].map {
+      findings.accessRules($0, section.path("operators"))
+    }
+    guard let path else { return nil }
+    firstAt[path] = section["path"]?.place
+    return SocketSettings(
+      path: path, group: group.flatMap(\.self), mode: mode.flatMap(\.self) ?? 0o660,
+      operators: operators ?? [])
+  }
+
   // MARK: Identities
 
   private mutating func readIdentities(_ node: YAMLNode) {
@@ -178,7 +200,8 @@ struct ConfigurationReader {
     guard
       let section = Section(
         node, "identities.\(name)",
-        keys: ["user_id", "role", "lifetime", "refresh_before", "claims", "deliver"], findings)
+        keys: ["user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow"],
+        findings)
     else { return }
     let userID = section.required("user_id", "whom the token speaks for").flatMap {
       readUserID($0, section.path("user_id"))
@@ -191,6 +214,9 @@ struct ConfigurationReader {
       readLifetimes(section, into: &lifetimes) && checkLifetimes(section, lifetimes)
     let claims = section["claims"].map { findings.claims($0, section.path("claims")) } ?? []
     let deliveries = readDeliveries(section)
+    if let node = section["allow"] {
+      access[name] = findings.accessRules(node, section.path("allow"))
+    }
     guard let userID, let role, hasLifetimes, let claims else { return }
     do {
       let identity = try Identity(
@@ -263,8 +289,8 @@ struct ConfigurationReader {
       findings.path($0, section.path("file"))
     }
     let format = readFormat(section)
-    let owner = section["owner"].map { readUser($0, section.path("owner")) }
-    let group = section["group"].map { readGroup($0, section.path("group")) }
+    let owner = section["owner"].map { findings.user($0, section.path("owner")) }
+    let group = section["group"].map { findings.group($0, section.path("group")) }
     let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
     let inPlace = section["in_place"].map { findings.bool($0, section.path("in_place")) }
     guard let path, let format else { return nil }
@@ -307,20 +333,6 @@ struct ConfigurationReader {
       return .env(variable: variable)
     default: return nil
     }
-  }
-
-  private func readUser(_ node: YAMLNode, _ name: String) -> UInt32? {
-    guard let word = findings.word(node, name) else { return nil }
-    if let user = Accounts.user(word) { return user }
-    findings.error(node.place, "\(name): there is no user \(JSON.string(word).text) on this host")
-    return nil
-  }
-
-  private func readGroup(_ node: YAMLNode, _ name: String) -> UInt32? {
-    guard let word = findings.word(node, name) else { return nil }
-    if let group = Accounts.group(word) { return group }
-    findings.error(node.place, "\(name): there is no group \(JSON.string(word).text) on this host")
-    return nil
   }
 
   // MARK: Variables

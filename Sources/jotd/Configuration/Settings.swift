@@ -5,6 +5,10 @@ struct Settings {
   let signing: SigningSettings
   let defaults: Lifetimes
   let identities: [Identity]
+  /// Who may fetch the token of which identity; none but operators where there is no entry.
+  let access: [String: [AccessRule]]
+  /// Nil when no query socket is configured.
+  let socket: SocketSettings?
   /// Where each delivery stands, for findings about the host: in the order of `identities`.
   let deliveryPlaces: [(delivery: Delivery, place: Place)]
 }
@@ -50,4 +54,22 @@ enum SecretEncoding: String, CaseIterable {
   /// RFC 4648 sections 4 and 5, with padding or without.
   case base64
   case hex
+}
+
+/// What `socket:` says.
+struct SocketSettings: Equatable {
+  let path: Path
+  let group: UInt32?
+  let mode: UInt16
+  /// Who may rotate, reload and read every token, beside root and jotd's own user.
+  let operators: [AccessRule]
+}
+
+/// One kind of caller that is allowed something.
+enum AccessRule: Hashable {
+  case user(UInt32)
+  /// As the primary group or a supplementary one.
+  case group(UInt32)
+  /// The systemd unit that the caller's process belongs to.
+  case unit(String)
 }

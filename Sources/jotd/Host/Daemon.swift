@@ -15,6 +15,13 @@ final class Daemon {
   private var lanes: DeliveryLanes!
   private var rotator: Rotator
   private var secret: SecretKeeper
+  private let board: Noticeboard
+  private let connections = Connections()
+  private var service: QueryService!
+  private var socket: SocketSettings?
+  private var listener: Listener?
+  /// Who is to be called back once the tokens they asked for are delivered, or fail to be.
+  private var callers: [(names: Set<String>, call: @Sendable () -> Void)] = []
   private var signals: [any DispatchSourceSignal] = []
   private let patience = DispatchSource.makeTimerSource(queue: .main)
   private var isPatienceArmed = false
@@ -30,18 +37,23 @@ final class Daemon {
     log = Logger(label: "jotd") { _ in JournalHandler(journal) }
     rotator = Rotator(signer: prepared.signer)
     secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
+    board = Noticeboard(
+      Noticeboard.General(access: Access(prepared.settings), signer: prepared.signer))
     lanes = DeliveryLanes { [weak self] in
       DispatchQueue.main.async { MainActor.assumeIsolated { self?.turn() } }
     }
     clock = try WallClock { [weak self] step in self?.wake(step) }
+    // A Dispatch source must not be let go before it was resumed, as it is when this throws.
+    patience.schedule(deadline: .distantFuture)
+    patience.resume()
+    service = QueryService(board, control)
+    try openSocket(prepared.settings.socket)
   }
 
   /// Delivers what is due and comes back; the rest happens on the main queue.
   func start(_ prepared: Preparation) {
     watchSignals()
     patience.setEventHandler { MainActor.assumeIsolated { self.losePatience() } }
-    patience.schedule(deadline: .distantFuture)
-    patience.resume()
     systemd.keepWatchdog()
     log.report(.started(version: version, identities: prepared.settings.identities.count))
     for warning in prepared.warnings { log.report(.warning(warning)) }
@@ -63,6 +75,7 @@ final class Daemon {
     }
     rotator.advance(to: .now, random: &random)
     carryOut(rotator.takeOrders())
+    post()
     announce()
     let next = [rotator.nextWake, secret.retryAt].compactMap(\.self).min()
     if let step = clock.arm(next) { wake(step) }
@@ -83,6 +96,59 @@ final class Daemon {
     }
     if !jobs.isEmpty { lanes.submit(jobs) }
     armPatience()
+  }
+
+  // MARK: The query socket
+
+  /// Puts up what changed, and tells those who wait for it.
+  private func post() {
+    let changed = rotator.takeChanged()
+    if !changed.isEmpty {
+      let before = changed.map { board[$0.identity.name]?.token?.issuedAt }
+      board.post(changed)
+      let lateness = rotator.lateness
+      board.change { $0.lateness = lateness }
+      service.wake(
+        zip(changed, before).filter { $0.token?.issuedAt != $1 }.map(\.0.identity.name))
+    }
+    let served = callers.filter { !rotator.isRotating($0.names) }
+    callers.removeAll { !rotator.isRotating($0.names) }
+    for caller in served { caller.call() }
+  }
+
+  /// What the query service asks for, carried out on the main queue.
+  private var control: QueryService.Control {
+    QueryService.Control(
+      rotate: { [weak self] names, done in
+        DispatchQueue.main.async {
+          MainActor.assumeIsolated {
+            guard let self else { return }
+            self.callers.append((names, done))
+            self.rotator.rotate(names, at: .now)
+            self.turn()
+          }
+        }
+      },
+      reload: { [weak self] done in
+        DispatchQueue.main.async {
+          MainActor.assumeIsolated { if let self { done(self.reload()) } }
+        }
+      },
+      report: { [log] event in log.report(event) })
+  }
+
+  /// Serves the query socket that is configured now, in place of the one before.
+  private func openSocket(_ wanted: SocketSettings?) throws(Failure) {
+    guard wanted != socket else { return }
+    let isMoving = wanted?.path != socket?.path
+    // At another path, the new one is there before the old one goes.
+    if !isMoving { listener?.close() }
+    let new = try wanted.map { (wanted) throws(Failure) in
+      try Listener(wanted, service, connections)
+    }
+    if isMoving { listener?.close() }
+    listener = new
+    socket = wanted
   }
 
   // MARK: Hanging deliveries
@@ -110,31 +176,61 @@ final class Daemon {
   private func refreshKey() {
     guard let news = secret.look(at: .now) else { return }
     switch news {
-    case .failed(let failure): log.report(.secretUnreadable(failure))
+    case .failed(let failure):
+      log.report(.secretUnreadable(failure))
+      board.change { $0.secretFault = failure.description }
     case .read(let signer, let warnings, let hadFailed):
       if hadFailed { log.report(.secretReadable) }
+      board.change {
+        $0.secretFault = nil
+        $0.signer = signer
+      }
       for warning in warnings { log.report(.warning(warning)) }
       rotator.use(signer, at: .now)
     }
   }
 
   /// Applies the configuration files as they are now, whole or not at all.
-  private func reload() {
+  @discardableResult
+  private func reload() -> Result<Changes, QueryService.Refused> {
     systemd.reloading()
     owesReady = true
     defer { turn() }
-    let prepared: Preparation
-    do { prepared = try Preparation(path) } catch {
-      log.report(.reloadRefused(error.description))
-      return
+    do {
+      let prepared = try Preparation(path)
+      do throws(Failure) { try openSocket(prepared.settings.socket) } catch {
+        throw QueryService.Refused(reason: error.description)
+      }
+      return .success(apply(prepared))
+    } catch {
+      let reason = (error as? QueryService.Refused)?.reason ?? "\(error)"
+      log.report(.reloadRefused(reason))
+      board.change {
+        $0.refusedReload = reason
+        $0.refusedReloads += 1
+      }
+      return .failure(QueryService.Refused(reason: reason))
     }
+  }
+
+  private func apply(_ prepared: Preparation) -> Changes {
     for warning in prepared.warnings { log.report(.warning(warning)) }
     secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
     secret.watch { [weak self] in self?.turn() }
     rotator.use(prepared.signer, at: .now)
     let changes = rotator.apply(prepared.settings.identities, at: .now)
     log.report(.reloaded(changes))
+    let access = Access(prepared.settings)
+    board.change {
+      $0.access = access
+      $0.signer = prepared.signer
+      $0.refusedReload = nil
+      $0.secretFault = nil
+      $0.reloads += 1
+    }
+    board.keep(Set(prepared.settings.identities.map(\.name)))
     takeStock(prepared.settings)
+    return changes
   }
 
   private func takeStock(_ settings: Settings) {
@@ -165,7 +261,7 @@ final class Daemon {
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .main)
       source.setEventHandler {
-        MainActor.assumeIsolated { number == SIGHUP ? self.reload() : self.stop(name) }
+        MainActor.assumeIsolated { if number == SIGHUP { self.reload() } else { self.stop(name) } }
       }
       source.resume()
       signals.append(source)
@@ -178,6 +274,7 @@ final class Daemon {
     isStopping = true
     systemd.stopping()
     log.report(.stopping(signal: signal))
+    listener?.close()
     lanes.close()
     let deadline = ContinuousClock.now + Limits.farewell
     while lanes.isWorking, ContinuousClock.now < deadline { usleep(5_000) }

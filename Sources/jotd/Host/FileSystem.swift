@@ -17,7 +17,7 @@ struct SystemError: Error, Sendable {
 
 /// What stat(2) tells that jotd asks for.
 struct FileStatus: Equatable {
-  enum Kind { case file, folder, link, pipe, other }
+  enum Kind { case file, folder, link, pipe, socket, other }
 
   let kind: Kind
   /// Permission bits, 0 to 0o7777.
@@ -38,6 +38,7 @@ struct FileStatus: Equatable {
       case S_IFDIR: .folder
       case S_IFLNK: .link
       case S_IFIFO: .pipe
+      case S_IFSOCK: .socket
       default: .other
       }
     mode = UInt16(found.st_mode & 0o7777)
@@ -58,6 +59,19 @@ struct Descriptor: ~Copyable {
 
   init(owning number: Int32) { self.number = number }
   deinit { close(number) }
+
+  /// Gives the descriptor away, open: the caller closes it.
+  consuming func release() -> Int32 {
+    let number = number
+    discard self
+    return number
+  }
+
+  /// Connects to the Unix socket at `path`; what is read and written then may take `limit`.
+  static func connect(_ path: String, limit: Duration) throws(SystemError) -> Descriptor {
+    let seconds = Int32(clamping: max(1, limit.components.seconds))
+    return Descriptor(owning: try result { unsafe linux_connect(path, seconds) })
+  }
 
   /// What open(2) is asked for; always close-on-exec.
   struct Options: OptionSet {
@@ -160,6 +174,16 @@ struct Descriptor: ~Copyable {
 
   func remove(_ name: String) throws(SystemError) {
     try result { unsafe unlinkat(number, name, 0) }
+  }
+
+  func changeMode(of name: String, _ mode: UInt16) throws(SystemError) {
+    try result { unsafe fchmodat(number, name, mode_t(mode), 0) }
+  }
+
+  func changeOwner(of name: String, _ owner: UInt32?, _ group: UInt32?) throws(SystemError) {
+    try result {
+      unsafe fchownat(number, name, owner ?? .max, group ?? .max, AT_SYMLINK_NOFOLLOW)
+    }
   }
 
   func isMountRoot(_ name: String) throws(SystemError) -> Bool {

@@ -9,7 +9,11 @@ enum Hardening {
     _ = linux_forbid_core_files()
     _ = linux_lock_memory()
     signal(SIGPIPE, SIG_IGN)
+    umask(0o077)
   }
+
+  /// Lets jotd have as many connections as its limits say, as far as the host allows.
+  static func raiseFileLimit() { linux_raise_file_limit() }
 
   /// Whether jotd may give files to other users and groups.
   static var mayChangeOwner: Bool { linux_may_chown() }

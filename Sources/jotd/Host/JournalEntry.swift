@@ -109,6 +109,11 @@ struct JournalEntry {
             ? "the machine resumed from sleep, or its clock was set by less than 100ms"
             : "the clock was set \(step < .zero ? "back" : "forward") by "
               + "\((step < .zero ? .zero - step : step).timeSpan)")
+      case .refused(let user, let unit, let deed):
+        JournalEntry(
+          .warning, "8d3e3b0bc70b448eb081635409868097",
+          "user \(Accounts.describe(user: user))\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
+        ).with("JOTD_PEER_UID", String(user)).with("JOTD_PEER_UNIT", unit)
       case .started(let version, let identities):
         JournalEntry(
           .notice, "376d3ca190f644c4934078ff6dcf28e7",

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Rotation
 
@@ -19,6 +20,15 @@ func standardInput(upTo limit: Int) throws(SystemError) -> [UInt8] {
 
 /// Whether standard input is a terminal, where somebody would have to type.
 var isStandardInputTerminal: Bool { isatty(0) == 1 }
+
+/// Columns of the terminal that standard output is; nil when it is none.
+var terminalColumns: Int? {
+  let columns = Int(linux_terminal_columns())
+  return isatty(1) == 1 ? (columns > 0 ? columns : 80) : nil
+}
+
+/// Prints `text` as it is.
+func printRaw(_ text: String) { write(text, to: 1) }
 
 private func write(_ text: String, to number: Int32) {
   guard let copy = try? result({ dup(number) }) else { return }

@@ -66,3 +66,10 @@ extension Instant {
   /// The wall clock's time now.
   static var now: Instant { Instant(microseconds: linux_clock(CLOCK_REALTIME) / 1000) }
 }
+
+extension Instant {
+  /// When the kernel began, in seconds since 1970: what proc(5) counts ticks from.
+  static var systemStart: Double {
+    Double(linux_clock(CLOCK_REALTIME) - linux_clock(CLOCK_BOOTTIME)) / 1e9
+  }
+}

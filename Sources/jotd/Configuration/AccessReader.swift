@@ -1,0 +1,73 @@
+import CLinux
+import Rotation
+
+/// Readers of users, groups, units and the rules made of them.
+extension Findings {
+  func user(_ node: YAMLNode, _ name: String) -> UInt32? {
+    guard let word = word(node, name) else { return nil }
+    if let user = Accounts.user(word) { return user }
+    error(node.place, "\(name): there is no user \(JSON.string(word).text) on this host")
+    return nil
+  }
+
+  func group(_ node: YAMLNode, _ name: String) -> UInt32? {
+    guard let word = word(node, name) else { return nil }
+    if let group = Accounts.group(word) { return group }
+    error(node.place, "\(name): there is no group \(JSON.string(word).text) on this host")
+    return nil
+  }
+
+  /// The rules of an `allow` or `operators` list; those that are wrong leave an error.
+  func accessRules(_ node: YAMLNode, _ name: String) -> [AccessRule] {
+    guard let nodes = list(node, name) else { return [] }
+    return nodes.enumerated().compactMap { index, node in
+      accessRule(node, "\(name)[\(index)]")
+    }
+  }
+
+  private func accessRule(_ node: YAMLNode, _ name: String) -> AccessRule? {
+    let kinds = ["user", "group", "unit"]
+    guard let section = Section(node, name, keys: kinds, self) else { return nil }
+    let named = kinds.filter { section[$0] != nil }
+    guard named.count == 1, let value = section[named[0]] else {
+      error(
+        node.place,
+        "\(name) must name one of \(kinds.joined(separator: ", ")): it names "
+          + (named.isEmpty ? "none" : named.joined(separator: " and ")))
+      return nil
+    }
+    switch named[0] {
+    case "user": return user(value, section.path("user")).map(AccessRule.user)
+    case "group": return group(value, section.path("group")).map(AccessRule.group)
+    default: return unit(value, section.path("unit")).map(AccessRule.unit)
+    }
+  }
+
+  private func unit(_ node: YAMLNode, _ name: String) -> String? {
+    guard let word = word(node, name) else { return nil }
+    let types = [".service", ".scope"]
+    guard types.contains(where: { word.hasSuffix($0) }), !word.contains("/"), word.first != "."
+    else {
+      error(
+        node.place,
+        "\(name) must be the name of a unit with processes, such as camera-client.service, "
+          + "not \(JSON.string(word).text)")
+      return nil
+    }
+    return word
+  }
+
+  /// An absolute path that fits a socket's address (unix(7)).
+  func socketPath(_ node: YAMLNode, _ name: String) -> Path? {
+    guard let path = path(node, name) else { return nil }
+    let limit = Int(linux_socket_path_bytes)
+    guard path.description.utf8.count <= limit else {
+      error(
+        node.place,
+        "\(name) has \(path.description.utf8.count) bytes: the path of a socket has at most "
+          + "\(limit) (unix(7))")
+      return nil
+    }
+    return path
+  }
+}

@@ -1,0 +1,90 @@
+import NIOCore
+import Rotation
+import Synchronization
+
+/// The requests that are held until an identity has a new token, within the bound for each user.
+final class Holds: Sendable {
+  /// Where a held request can be let go when its connection ends. Used by one connection alone.
+  final class Place: Sendable {
+    fileprivate let held = Mutex<EventLoopPromise<Void>?>(nil)
+
+    /// Ends the hold, if there is one.
+    func letGo() { held.withLock { $0 }?.succeed() }
+  }
+
+  private struct Waiter {
+    let promise: EventLoopPromise<Void>
+    let user: UInt32
+  }
+
+  private struct State {
+    var waiters: [String: [UInt64: Waiter]] = [:]
+    var counts: [UInt32: Int] = [:]
+    var last: UInt64 = 0
+  }
+
+  private let state = Mutex(State())
+
+  /// A future that comes when `name` has a new token, after `span`, or when the place is let go;
+  /// nil when `user` holds too many already.
+  func hold(
+    _ name: String, _ user: UInt32, for span: Duration, _ place: Place, on loop: any EventLoop
+  ) -> EventLoopFuture<Void>? {
+    let promise = loop.makePromise(of: Void.self)
+    let number = state.withLock { state -> UInt64? in
+      guard state.counts[user, default: 0] < Limits.heldPerUser else { return nil }
+      state.counts[user, default: 0] += 1
+      state.last += 1
+      state.waiters[name, default: [:]][state.last] = Waiter(promise: promise, user: user)
+      return state.last
+    }
+    guard let number else {
+      promise.succeed()
+      return nil
+    }
+    let end = loop.scheduleTask(in: .microseconds(span.microseconds)) { promise.succeed() }
+    place.held.withLock { $0 = promise }
+    return promise.futureResult.always { _ in
+      end.cancel()
+      place.held.withLock { $0 = nil }
+      self.forget(name, number)
+    }
+  }
+
+  /// Lets all go that are held for `name`.
+  func release(_ name: String) {
+    let waiters = state.withLock { Array(($0.waiters[name] ?? [:]).values) }
+    for waiter in waiters { waiter.promise.succeed() }
+  }
+
+  private func forget(_ name: String, _ number: UInt64) {
+    state.withLock { state in
+      guard let waiter = state.waiters[name]?.removeValue(forKey: number) else { return }
+      if state.waiters[name]?.isEmpty == true { state.waiters[name] = nil }
+      let rest = state.counts[waiter.user, default: 1] - 1
+      state.counts[waiter.user] = rest == 0 ? nil : rest
+    }
+  }
+}
+
+/// Reports refusals to the journal, a bounded number for each user.
+final class Refusals: Sendable {
+  private struct Window {
+    var began = ContinuousClock.now
+    var counts: [UInt32: Int] = [:]
+  }
+
+  private let window = Mutex(Window())
+
+  func report(_ peer: Peer, _ deed: String, _ journal: (Event) -> Void) {
+    let count = window.withLock { window in
+      let now = ContinuousClock.now
+      if now - window.began > .seconds(10) { window = Window(began: now) }
+      window.counts[peer.user, default: 0] += 1
+      return window.counts[peer.user, default: 0]
+    }
+    guard count <= Limits.refusalsLogged else { return }
+    let more = count == Limits.refusalsLogged ? "; no more are reported for ten seconds" : ""
+    journal(.refused(user: peer.user, unit: peer.unit, deed: deed + more))
+  }
+}

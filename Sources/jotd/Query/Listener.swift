@@ -1,0 +1,85 @@
+import CLinux
+import Glibc
+import NIOCore
+import NIOPosix
+import Rotation
+
+/// A listening Unix socket at a path: bound where nobody answers, with its group and mode before
+/// it listens, gone with its listener.
+final class Listener: Sendable {
+  let path: Path
+  private let channel: any Channel
+  private let folder: Folder
+
+  /// Everything that is served runs on this one thread, which sleeps when there is nothing to do.
+  static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+  /// Must not be called on the event loop. `accept` gets each new connection, on the event loop,
+  /// with its peer; it adds handlers, or throws to have it closed.
+  init(
+    _ path: Path, owner: UInt32?, group: UInt32?, mode: UInt16,
+    accept: @escaping @Sendable (any Channel, Peer) throws -> Void
+  ) throws(Failure) {
+    self.path = path
+    folder = try Folder(path.folder)
+    let socket = try Listener.bind(path, folder, owner, group, mode)
+    let bootstrap = ServerBootstrap(group: Listener.group)
+      .childChannelOption(.allowRemoteHalfClosure, value: true)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let peer = try channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
+            of: NIOBSDSocket.Handle.self
+          ) { try Peer(of: $0) }
+          guard let peer else { throw SystemError(code: ENOTSOCK) }
+          try accept(channel, peer)
+        }
+      }
+    do {
+      channel = try bootstrap.withBoundSocket(socket).wait()
+      // A crowd that comes at once is to wait in line; SwiftNIO listens with room for 128. The
+      // kernel takes the longest line it has (listen(2), somaxconn).
+      listen(socket, .max)
+    } catch {
+      throw Failure("\(path): the socket cannot be served: \(error)")
+    }
+  }
+
+  /// Ends the listener and removes its socket.
+  func close() {
+    try? folder.descriptor.remove(path.name)
+    channel.close(promise: nil)
+  }
+
+  private static func bind(
+    _ path: Path, _ folder: Folder, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16
+  ) throws(Failure) -> Int32 {
+    try clear(path, folder)
+    do throws(SystemError) {
+      let socket = Descriptor(
+        owning: try result { unsafe linux_bind(path.description) })
+      try folder.descriptor.changeMode(of: path.name, mode)
+      if owner != nil || group != nil {
+        try folder.descriptor.changeOwner(of: path.name, owner, group)
+      }
+      return socket.release()
+    } catch {
+      throw Failure("\(path): the socket cannot be made: \(error.reason)", code: error.code)
+    }
+  }
+
+  /// Removes a socket that nobody serves; throws when somebody does, or when it is no socket.
+  private static func clear(_ path: Path, _ folder: Folder) throws(Failure) {
+    guard let status = try? folder.descriptor.status(of: path.name) else { return }
+    guard status.kind == .socket else {
+      throw Failure("\(path): there is something other than a socket: remove it")
+    }
+    guard unsafe linux_is_answered(path.description) == 0 else {
+      throw Failure(
+        "\(path): somebody answers there: another jotd runs with this configuration",
+        code: EADDRINUSE)
+    }
+    do { try folder.descriptor.remove(path.name) } catch {
+      throw Failure("\(path): the old socket cannot be removed: \(error.reason)", code: error.code)
+    }
+  }
+}

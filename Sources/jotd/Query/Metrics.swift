@@ -1,0 +1,127 @@
+import Glibc
+import Rotation
+
+/// The metrics page, in Prometheus' text format (exposition format 0.0.4).
+struct Metrics {
+  private(set) var text = ""
+
+  init(_ board: Noticeboard, at now: Instant) {
+    let standings = board.all
+    let general = board.general
+    gauge("jotd_identities", "Identities that are kept fresh.", [("", Double(standings.count))])
+    gauge(
+      "jotd_token_expiry_timestamp_seconds",
+      "When the oldest token that is in use ends; 0 when there is none.",
+      standings.map {
+        (label($0), $0.isMissing ? 0 : Double($0.oldestExpiry?.microseconds ?? 0) / 1e6)
+      })
+    gauge(
+      "jotd_token_refresh_timestamp_seconds", "When the token is due to be replaced.",
+      standings.map { (label($0), Double($0.refreshAt?.microseconds ?? 0) / 1e6) })
+    gauge(
+      "jotd_identity_state", "1 for the state that the identity is in.",
+      standings.flatMap { standing in
+        [State.fresh, .stale, .expired, .missing].map { state in
+          (label(standing, ("state", "\(state)")), standing.state(at: now) == state ? 1 : 0)
+        }
+      })
+    results("jotd_tokens_issued_total", "Tokens minted, by result.", standings) {
+      ($0.issued, $0.issueFailures)
+    }
+    results("jotd_deliveries_total", "Deliveries tried, by result.", standings) {
+      ($0.delivered, $0.deliveryFailures)
+    }
+    counter(
+      "jotd_reloads_total", "Reloads of the configuration, by result.",
+      [
+        ("{result=\"success\"}", Double(general.reloads)),
+        ("{result=\"failure\"}", Double(general.refusedReloads)),
+      ])
+    lateness(general.lateness)
+    process()
+  }
+
+  // MARK: Families
+
+  private mutating func family(
+    _ name: String, _ type: String, _ help: String, _ samples: [(labels: String, value: Double)]
+  ) {
+    guard !samples.isEmpty else { return }
+    text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+    for sample in samples { text += "\(name)\(sample.labels) \(number(sample.value))\n" }
+  }
+
+  private mutating func gauge(_ name: String, _ help: String, _ samples: [(String, Double)]) {
+    family(name, "gauge", help, samples)
+  }
+
+  private mutating func counter(_ name: String, _ help: String, _ samples: [(String, Double)]) {
+    family(name, "counter", help, samples)
+  }
+
+  private mutating func results(
+    _ name: String, _ help: String, _ standings: [Standing],
+    _ counts: (Standing.Counts) -> (success: Int, failure: Int)
+  ) {
+    counter(
+      name, help,
+      standings.flatMap { standing in
+        let count = counts(standing.counts)
+        return [
+          (label(standing, ("result", "success")), Double(count.success)),
+          (label(standing, ("result", "failure")), Double(count.failure)),
+        ]
+      })
+  }
+
+  private mutating func lateness(_ lateness: Lateness) {
+    let name = "jotd_rotation_lateness_seconds"
+    text += "# HELP \(name) How long after they were due rotations began.\n"
+    text += "# TYPE \(name) histogram\n"
+    var sum = 0
+    for (bound, count) in zip(Lateness.bounds + [.infinity], lateness.counts) {
+      sum += count
+      let shown = bound == .infinity ? "+Inf" : number(bound)
+      text += "\(name)_bucket{le=\"\(shown)\"} \(sum)\n"
+    }
+    text += "\(name)_sum \(number(lateness.sum))\n\(name)_count \(sum)\n"
+  }
+
+  /// The gauges that every Prometheus client library offers, from proc(5).
+  private mutating func process() {
+    guard let bytes = try? FileSystem.contents(of: "/proc/self/stat", upTo: 4096) else { return }
+    // The name is in parentheses and may hold anything: fields are counted after it.
+    let line = String(decoding: bytes, as: UTF8.self)
+    let fields = line[(line.lastIndex(of: ")") ?? line.startIndex)...].split(separator: " ")
+    guard fields.count > 22, let user = Double(fields[12]), let system = Double(fields[13]),
+      let began = Double(fields[20]), let size = Double(fields[21]),
+      let pages = Double(fields[22].prefix { $0.isNumber })
+    else { return }
+    let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
+    counter(
+      "process_cpu_seconds_total", "Processor time used.", [("", (user + system) / ticks)])
+    gauge("process_virtual_memory_bytes", "Virtual memory.", [("", size)])
+    gauge(
+      "process_resident_memory_bytes", "Resident memory.",
+      [("", pages * Double(sysconf(Int32(_SC_PAGESIZE))))])
+    gauge(
+      "process_start_time_seconds", "When the process began, since 1970.",
+      [("", Instant.systemStart + began / ticks)])
+    if let open = try? FileSystem.names(in: "/proc/self/fd") {
+      gauge("process_open_fds", "Open file descriptors.", [("", Double(open.count))])
+    }
+  }
+
+  // MARK: Text
+
+  /// Names of identities need no escapes: their rule allows no such character.
+  private func label(_ standing: Standing, _ other: (name: String, value: String)? = nil) -> String
+  {
+    let more = other.map { ",\($0.name)=\"\($0.value)\"" } ?? ""
+    return "{identity=\"\(standing.identity.name)\"\(more)}"
+  }
+
+  private func number(_ value: Double) -> String {
+    value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : String(value)
+  }
+}

@@ -1,0 +1,58 @@
+import CLinux
+import Glibc
+import Rotation
+
+/// Who is at the other end of a Unix socket, as the kernel knows it.
+struct Peer: Sendable {
+  let pid: Int32
+  let user: UInt32
+  /// The primary group and the supplementary ones.
+  let groups: Set<UInt32>
+  /// The systemd unit of its process; nil when it has none, or when that cannot be known.
+  let unit: String?
+
+  /// Asks the kernel about the peer of a connected socket.
+  init(of socket: Int32) throws(SystemError) {
+    var found = linux_peer()
+    try result { unsafe linux_ask_peer(socket, &found) }
+    var groups = [UInt32](repeating: 0, count: 256)
+    var count = unsafe linux_peer_groups(socket, &groups, Int32(groups.count))
+    if count < 0, errno == ERANGE {
+      groups = [UInt32](repeating: 0, count: 65_536)
+      count = unsafe linux_peer_groups(socket, &groups, Int32(groups.count))
+    }
+    pid = found.pid
+    user = found.uid
+    self.groups = Set(groups.prefix(Int(max(0, count)))).union([found.gid])
+    unit = Peer.unit(of: found.pid, pidfd: found.pidfd)
+  }
+
+  /// The unit by the process's control group. With a pidfd, the answer counts only if the process
+  /// lived until after it was given: its number cannot have gone to another by then.
+  private static func unit(of pid: Int32, pidfd: Int32) -> String? {
+    let handle = pidfd >= 0 ? Descriptor(owning: pidfd) : nil
+    guard let bytes = try? FileSystem.contents(of: "/proc/\(pid)/cgroup", upTo: 16 << 10) else {
+      return nil
+    }
+    if let handle { guard linux_is_alive(handle.number) == 1 else { return nil } }
+    return unit(inControlGroups: String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// The unit in the text of a /proc/PID/cgroup (cgroups(7)): the first name on the path of
+  /// systemd's hierarchy that is no slice. What units make below themselves comes after it.
+  static func unit(inControlGroups text: String) -> String? {
+    let lines = text.split(separator: "\n").map { line in
+      line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+    }
+    let ours =
+      lines.first { $0.count == 3 && $0[1] == "name=systemd" }
+      ?? lines.first { $0.count == 3 && $0[0] == "0" && $0[1].isEmpty }
+    guard let path = ours?[2], !path.contains("..") else { return nil }
+    let names = path.split(separator: "/")
+    guard let name = names.first(where: { !$0.hasSuffix(".slice") }),
+      name.hasSuffix(".service") || name.hasSuffix(".scope")
+    else { return nil }
+    // A leading underscore protects names that control groups have a use for.
+    return String(name.first == "_" ? name.dropFirst() : name)
+  }
+}

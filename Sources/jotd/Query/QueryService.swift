@@ -1,0 +1,318 @@
+import NIOCore
+import NIOHTTP1
+import Rotation
+import Synchronization
+
+/// What the query socket answers: the table of routes, and who may ask what. Tokens, health and
+/// metrics are read from the noticeboard; what changes something goes to the main queue.
+final class QueryService: Sendable {
+  /// What the service asks of the daemon. Both may be called on any thread and call back on any.
+  struct Control: Sendable {
+    /// Replaces these identities' tokens; calls back once the noticeboard has them.
+    let rotate: @Sendable (Set<String>, @escaping @Sendable () -> Void) -> Void
+    /// Reloads the configuration; calls back with what changed, or why it was refused.
+    let reload: @Sendable (@escaping @Sendable (Result<Changes, Refused>) -> Void) -> Void
+    let report: @Sendable (Event) -> Void
+  }
+
+  /// Why a reload was refused, in words.
+  struct Refused: Error { let reason: String }
+
+  private let board: Noticeboard
+  private let control: Control
+  private let holds = Holds()
+  private let refusals = Refusals()
+
+  init(_ board: Noticeboard, _ control: Control) {
+    self.board = board
+    self.control = control
+  }
+
+  /// Lets go of the requests that are held for new tokens of these identities.
+  func wake(_ names: some Sequence<String>) { for name in names { holds.release(name) } }
+
+  /// The answer to `request`. `hold` keeps a request's place while it is held, so that the
+  /// connection can let it go when its client does.
+  func answer(
+    _ request: Request, _ peer: Peer, _ hold: Holds.Place, on loop: any EventLoop
+  ) -> EventLoopFuture<Response> {
+    do {
+      guard let path = request.path else { throw Problem(.badRequest, "the target is no path") }
+      switch path.count {
+      case 1 where path[0] == "health":
+        try allow(request, [.GET, .HEAD])
+        return loop.makeSucceededFuture(health())
+      case 1 where path[0] == "metrics":
+        try allow(request, [.GET, .HEAD])
+        return loop.makeSucceededFuture(metrics())
+      case 1 where path[0] == "introspect":
+        try allow(request, [.POST])
+        return loop.makeSucceededFuture(try introspect(request))
+      case 2 where path == ["v1", "identities"]:
+        try allow(request, [.GET, .HEAD])
+        return loop.makeSucceededFuture(identities(peer))
+      case 2 where path == ["v1", "reload"]:
+        try allow(request, [.POST])
+        return try reload(peer, on: loop)
+      case 3 where path[0] == "v1" && path[1] == "identities":
+        try allow(request, [.GET, .HEAD])
+        return loop.makeSucceededFuture(try identity(path[2], peer))
+      case 4 where path[0] == "v1" && path[1] == "identities" && path[3] == "token":
+        try allow(request, [.GET, .HEAD])
+        return try token(path[2], request, peer, hold, on: loop)
+      case 4 where path[0] == "v1" && path[1] == "identities" && path[3] == "rotate":
+        try allow(request, [.POST])
+        return try rotate(path[2], peer, on: loop)
+      default:
+        throw Problem(
+          .notFound,
+          "there are /health, /metrics, /introspect, /v1/identities, /v1/identities/NAME, "
+            + "/v1/identities/NAME/token, /v1/identities/NAME/rotate and /v1/reload")
+      }
+    } catch let problem as Problem {
+      return loop.makeSucceededFuture(problem.response)
+    } catch {
+      return loop.makeSucceededFuture(.problem(.internalServerError, "\(error)"))
+    }
+  }
+
+  // MARK: Open to whoever may connect
+
+  private func health() -> Response {
+    let health = Health(board, at: .now)
+    return .json(
+      health.json, type: "application/health+json",
+      status: health.status == .fail ? .serviceUnavailable : .ok)
+  }
+
+  private func metrics() -> Response {
+    Response(
+      status: .ok, headers: [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")],
+      body: Array(Metrics(board, at: .now).text.utf8))
+  }
+
+  /// RFC 7662, with `required_role` beside.
+  private func introspect(_ request: Request) throws(Problem) -> Response {
+    let type = request.headers.first(name: "Content-Type")?.split(separator: ";").first ?? ""
+    guard type.lowercased() == "application/x-www-form-urlencoded" else {
+      throw Problem(
+        .unsupportedMediaType, "send a form: application/x-www-form-urlencoded",
+        [("Accept", "application/x-www-form-urlencoded")])
+    }
+    guard let fields = Request.form(request.body) else {
+      throw Problem(.badRequest, "the form is malformed")
+    }
+    let tokens = fields.filter { $0.name == "token" }
+    let roles = fields.filter { $0.name == "required_role" }
+    guard tokens.count == 1, roles.count <= 1 else {
+      throw Problem(
+        .badRequest, "the form must have one field token, and required_role at most once")
+    }
+    var required = Role.viewer
+    if let name = roles.first?.value {
+      guard let role = Role(rawValue: name) else {
+        throw Problem(.badRequest, "required_role must be viewer, operator or admin")
+      }
+      required = role
+    }
+    let verifier = Verifier(board.general.signer)
+    guard
+      let claims = try? verifier.verify(
+        Array(tokens[0].value.utf8), at: .now, requiredRole: required)
+    else { return .json(.object([JSON.Member("active", .bool(false))])) }
+    // A claim called active must not speak for the service.
+    let others = claims.all.filter { $0.name != "active" }
+    return .json(.object([JSON.Member("active", .bool(true))] + others))
+  }
+
+  // MARK: For those who are named
+
+  private func identities(_ peer: Peer) -> Response {
+    let access = board.general.access
+    let now = Instant.now
+    let visible = board.all.filter { access.mayRead($0.identity.name, peer) }
+    return .json(
+      .object([JSON.Member("identities", .array(visible.map { $0.description(at: now) }))]))
+  }
+
+  private func identity(_ name: String, _ peer: Peer) throws(Problem) -> Response {
+    .json(try readable(name, peer).description(at: .now))
+  }
+
+  private func token(
+    _ name: String, _ request: Request, _ peer: Peer, _ hold: Holds.Place,
+    on loop: any EventLoop
+  ) throws(Problem) -> EventLoopFuture<Response> {
+    let standing = try readable(name, peer)
+    if let minimum = try span(request, "min_validity"),
+      needsRotation(standing, minimum)
+    {
+      guard minimum < standing.identity.lifetime else {
+        throw Problem(
+          .badRequest,
+          "min_validity must be below the lifetime of \(name)'s tokens, "
+            + standing.identity.lifetime.timeSpan)
+      }
+      let done = loop.makePromise(of: Void.self)
+      control.rotate([name]) { done.succeed() }
+      return done.futureResult.map { self.tokenNow(name, request) }
+    }
+    guard let wait = try span(request, "wait"), isKnown(request, standing) else {
+      return loop.makeSucceededFuture(tokenNow(name, request))
+    }
+    guard wait <= Limits.longestHold else {
+      throw Problem(.badRequest, "wait is at most \(Limits.longestHold.timeSpan)")
+    }
+    guard let held = holds.hold(name, peer.user, for: wait, hold, on: loop) else {
+      throw Problem(
+        .tooManyRequests, "user \(peer.user) already holds \(Limits.heldPerUser) requests",
+        [("Retry-After", "10")])
+    }
+    // Between the look at the board and the hold, a token may have come.
+    if let standing = board[name], !isKnown(request, standing) { holds.release(name) }
+    return held.map { self.tokenNow(name, request) }
+  }
+
+  /// The token as it is now, or 304 when the client has it.
+  private func tokenNow(_ name: String, _ request: Request) -> Response {
+    let now = Instant.now
+    guard let standing = board[name] else {
+      return .problem(.notFound, "the identity \(name) was removed")
+    }
+    guard let token = standing.token, token.expiry > now else {
+      return .problem(
+        .serviceUnavailable,
+        "\(name) has no valid token: \(standing.lastError ?? "not yet minted")",
+        [("Retry-After", "1")])
+    }
+    let left = max(0, ((standing.refreshAt ?? now) - now).components.seconds)
+    var response = Response(
+      status: .ok,
+      headers: [
+        ("Content-Type", "application/jwt"), ("ETag", token.etag),
+        ("Expires", token.expiry.httpDate), ("Cache-Control", "private, max-age=\(left)"),
+      ], body: token.compact)
+    if isKnown(request, standing) {
+      response.status = .notModified
+      response.body = []
+    }
+    return response
+  }
+
+  private func rotate(
+    _ name: String, _ peer: Peer, on loop: any EventLoop
+  ) throws(Problem) -> EventLoopFuture<Response> {
+    try demandOperator(peer, "rotate \(name)")
+    guard board[name] != nil else { throw unknown(name) }
+    let done = loop.makePromise(of: Void.self)
+    control.rotate([name]) { done.succeed() }
+    return done.futureResult.map {
+      self.board[name].map { .json($0.description(at: .now)) }
+        ?? .problem(.notFound, "the identity \(name) was removed")
+    }
+  }
+
+  private func reload(
+    _ peer: Peer, on loop: any EventLoop
+  ) throws(Problem) -> EventLoopFuture<Response> {
+    try demandOperator(peer, "reload")
+    let done = loop.makePromise(of: Response.self)
+    control.reload { result in
+      switch result {
+      case .success(let changes):
+        done.succeed(
+          .json(
+            .object([
+              JSON.Member("unchanged", .number(Int64(changes.kept))),
+              JSON.Member("added", .number(Int64(changes.added))),
+              JSON.Member("changed", .number(Int64(changes.changed))),
+              JSON.Member("removed", .number(Int64(changes.removed))),
+            ])))
+      case .failure(let refused):
+        done.succeed(
+          .problem(.unprocessableEntity, "the running configuration stays: \(refused.reason)"))
+      }
+    }
+    return done.futureResult
+  }
+
+  // MARK: Rules
+
+  private func allow(_ request: Request, _ methods: [HTTPMethod]) throws(Problem) {
+    guard !methods.contains(request.method) else { return }
+    let names = methods.map(\.rawValue).joined(separator: ", ")
+    throw Problem(.methodNotAllowed, "allowed here: \(names)", [("Allow", names)])
+  }
+
+  private func readable(_ name: String, _ peer: Peer) throws(Problem) -> Standing {
+    guard board.general.access.mayRead(name, peer) else {
+      refusals.report(peer, "read \(shown(name))", control.report)
+      throw Problem(
+        .forbidden,
+        "\(peer) is not named in allow of that identity. Add the user, a group or the unit there")
+    }
+    guard let standing = board[name] else { throw unknown(name) }
+    return standing
+  }
+
+  private func demandOperator(_ peer: Peer, _ deed: String) throws(Problem) {
+    guard !board.general.access.isOperator(peer) else { return }
+    refusals.report(peer, deed, control.report)
+    throw Problem(.forbidden, "\(peer) is no operator. Add the user to socket.operators")
+  }
+
+  private func unknown(_ name: String) -> Problem {
+    Problem(.notFound, "there is no identity \(shown(name))")
+  }
+
+  private func shown(_ name: String) -> String {
+    Identity.fault(inName: name) == nil ? name : "of that name"
+  }
+
+  private func span(_ request: Request, _ name: String) throws(Problem) -> Duration? {
+    guard let text = try request.field(name) else { return nil }
+    if let span = Duration(timeSpan: text) { return span }
+    throw Problem(
+      .badRequest, "\(name) must be a time span as in systemd.time(7), such as 30s or 2h")
+  }
+
+  private func needsRotation(_ standing: Standing, _ minimum: Duration) -> Bool {
+    guard let token = standing.token else { return true }
+    return token.expiry - .now < minimum
+  }
+
+  /// Whether the client has this token already (RFC 9110 section 13.1.2).
+  private func isKnown(_ request: Request, _ standing: Standing) -> Bool {
+    guard let token = standing.token else { return false }
+    return request.headers[canonicalForm: "If-None-Match"].contains { tag in
+      tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == token.etag[...]
+    }
+  }
+}
+
+extension Token {
+  /// An entity tag that says nothing of the token's bytes: when it was issued, and the key.
+  fileprivate var etag: String { "\"\(issuedAt)-\(keyID)\"" }
+}
+
+extension Peer: CustomStringConvertible {
+  /// For messages: `user camera (uid 999), unit camera-client.service`.
+  var description: String {
+    "user \(Accounts.describe(user: user))" + (unit.map { ", unit \($0)" } ?? "")
+  }
+}
+
+extension Instant {
+  /// The date of HTTP (RFC 9110 section 5.6.7): `Mon, 23 Nov 2026 18:17:00 GMT`.
+  fileprivate var httpDate: String {
+    let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
+    let months = [
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
+    let text = Array(rfc3339)
+    let day = Int((wholeSeconds / 86_400 % 7 + 7) % 7)
+    let month = (Int(String(text[5...6])) ?? 1) - 1
+    return "\(days[day]), \(String(text[8...9])) \(months[month]) \(String(text[0...3])) "
+      + "\(String(text[11...18])) GMT"
+  }
+}

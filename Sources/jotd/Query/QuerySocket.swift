@@ -1,0 +1,27 @@
+import NIOCore
+import NIOHTTP1
+import Rotation
+
+/// The query socket: HTTP/1.1, by SwiftNIO's parser, over a Unix socket.
+extension Listener {
+  /// Serves `service` at the configured path.
+  convenience init(
+    _ settings: SocketSettings, _ service: QueryService, _ connections: Connections
+  ) throws(Failure) {
+    try self.init(
+      settings.path, owner: nil, group: settings.group, mode: settings.mode
+    ) { channel, peer in
+      guard let number = connections.admit(channel, peer.user) else {
+        throw Failure("there is no room for another connection")
+      }
+      var limits = NIOHTTPDecoderLimitConfiguration()
+      limits.maxHeaderFieldSize = Limits.headerBytes
+      limits.maxHeaderListSize = Limits.headerBytes
+      limits.maxHeaderFieldCount = Limits.headerFields
+      try channel.pipeline.syncOperations.configureHTTPServerPipeline(
+        withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
+      try channel.pipeline.syncOperations.addHandler(
+        HTTPConnection(service, peer, connections, number))
+    }
+  }
+}
