@@ -14,11 +14,12 @@ C_IMPORTS = {
     "COpenSSL": {"Signing/Secret.swift", "Signing/HMACSigner.swift"},
     "CKeyMemory": {"Signing/Secret.swift", "Signing/HMACSigner.swift"},
     "CYAML": {"Configuration/YAMLDocument.swift"},
-    "CSystemd": {"Host/Journal.swift", "Host/ServiceManager.swift"},
+    "CSystemd": {"Host/HandedOver.swift", "Host/Journal.swift", "Host/ServiceManager.swift"},
     "CLinux": {
         "Host/FileSystem.swift", "Host/WallClock.swift", "Host/Hardening.swift",
         "Host/ServiceManager.swift", "Host/Output.swift", "Query/Peer.swift",
-        "Query/Listener.swift", "Configuration/AccessReader.swift"},
+        "Query/Listener.swift", "Query/CredentialSocket.swift", "Configuration/AccessReader.swift",
+        "Host/HandedOver.swift", "Host/HookRunner.swift"},
 }
 FORBIDDEN = [
     (r"DispatchQueue\.global", "starts libdispatch's permanent 1 Hz timer"),

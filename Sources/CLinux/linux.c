@@ -7,6 +7,9 @@
 #include <linux/magic.h>
 #include <malloc.h>
 #include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -17,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -186,4 +190,109 @@ int linux_connect(const char *path, int seconds) {
 int linux_terminal_columns(void) {
   struct winsize size;
   return ioctl(1, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_col;
+}
+
+static int name_of(const struct sockaddr_un *at, socklen_t size, char *name, int room) {
+  int length = (int)size - (int)offsetof(struct sockaddr_un, sun_path);
+  if (at->sun_family != AF_UNIX || length > room) {
+    errno = EINVAL;
+    return -1;
+  }
+  // A path's NUL, where it is counted, is no part of the name.
+  if (length > 0 && at->sun_path[0] != 0)
+    length = (int)strnlen(at->sun_path, length);
+  memcpy(name, at->sun_path, length > 0 ? length : 0);
+  return length > 0 ? length : 0;
+}
+
+int linux_peer_address(int socket, char *name, int room) {
+  struct sockaddr_un at = {.sun_family = AF_UNIX};
+  socklen_t size = sizeof at;
+  if (getpeername(socket, (struct sockaddr *)&at, &size) < 0)
+    return -1;
+  return name_of(&at, size, name, room);
+}
+
+int linux_own_address(int socket, char *name, int room) {
+  struct sockaddr_un at = {.sun_family = AF_UNIX};
+  socklen_t size = sizeof at;
+  if (getsockname(socket, (struct sockaddr *)&at, &size) < 0)
+    return -1;
+  return name_of(&at, size, name, room);
+}
+
+int linux_open_process(int pid) { return syscall(SYS_pidfd_open, pid, 0); }
+
+int linux_signal_process(int pidfd, int signal) {
+  return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
+}
+
+static int64_t milliseconds_now(void) { return linux_clock(CLOCK_MONOTONIC) / 1000000; }
+
+int linux_run(char *const *arguments, char *const *environment, int milliseconds, char *output,
+              int room, int *length) {
+  *length = 0;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0)
+    return -1;
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+  posix_spawnattr_init(&attributes);
+  // Signals as a program expects them: the daemon ignores or blocks some.
+  sigset_t none, usual;
+  sigemptyset(&none);
+  sigfillset(&usual);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &usual);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                            POSIX_SPAWN_SETSIGDEF);
+  pid_t pid;
+  int error = posix_spawn(&pid, arguments[0], &actions, &attributes, arguments, environment);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  close(ends[1]);
+  if (error != 0) {
+    close(ends[0]);
+    errno = error;
+    return -1;
+  }
+  int process = linux_open_process(pid);
+  int64_t end = milliseconds_now() + milliseconds;
+  int status = 0, late = 0;
+  struct pollfd watched[2] = {{.fd = process, .events = POLLIN}, {.fd = ends[0], .events = POLLIN}};
+  for (;;) {
+    int64_t left = end - milliseconds_now();
+    int ready = poll(watched, 2, left > 0 ? (int)left : 0);
+    if (ready < 0 && errno == EINTR)
+      continue;
+    if (watched[1].revents) {
+      char spare[4096];
+      ssize_t count = *length < room ? read(ends[0], output + *length, room - *length)
+                                     : read(ends[0], spare, sizeof spare);
+      if (count > 0 && *length < room)
+        *length += count;
+      if (count <= 0)
+        watched[1].fd = -1;
+      continue;
+    }
+    // What the program left running in its group goes with it.
+    if (watched[0].revents)
+      break;
+    if (ready == 0) {
+      late = 1;
+      break;
+    }
+  }
+  kill(-pid, SIGKILL);
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    ;
+  close(ends[0]);
+  if (process >= 0)
+    close(process);
+  return late ? -2 : status;
 }

@@ -1,11 +1,35 @@
 /// One place where an identity's tokens go, as the configuration describes it: a value, no deed.
 package enum Delivery: Hashable, Sendable {
   case file(FileDelivery)
+  case socket(SocketDelivery)
 
   /// The path that this delivery alone may write.
   package var path: Path {
     switch self {
     case .file(let file): file.path
+    case .socket(let socket): socket.path
+    }
+  }
+
+  /// uid and gid that it is given to, nil for the daemon's own.
+  package var owner: UInt32? {
+    switch self {
+    case .file(let file): file.owner
+    case .socket(let socket): socket.owner
+    }
+  }
+  package var group: UInt32? {
+    switch self {
+    case .file(let file): file.group
+    case .socket(let socket): socket.group
+    }
+  }
+
+  /// Whether what it holds outlives the daemon, so that a later run may find it.
+  package var isLasting: Bool {
+    switch self {
+    case .file: true
+    case .socket: false
     }
   }
 
@@ -13,6 +37,7 @@ package enum Delivery: Hashable, Sendable {
   package func content(_ token: Token, of identity: Identity) -> [UInt8] {
     switch self {
     case .file(let file): file.format.render(token, of: identity)
+    case .socket: token.compact
     }
   }
 
@@ -20,6 +45,7 @@ package enum Delivery: Hashable, Sendable {
   package func token(in content: [UInt8]) -> [UInt8]? {
     switch self {
     case .file(let file): file.format.token(in: content)
+    case .socket: content
     }
   }
 }
@@ -45,6 +71,23 @@ package struct FileDelivery: Hashable, Sendable {
     self.group = group
     self.mode = mode
     self.inPlace = inPlace
+  }
+}
+
+/// A Unix socket that gives the identity's fresh token to whoever connects and reads.
+package struct SocketDelivery: Hashable, Sendable {
+  package let path: Path
+  /// uid and gid, nil for the daemon's own.
+  package let owner: UInt32?
+  package let group: UInt32?
+  /// Permission bits: who may connect needs to be able to write (unix(7)).
+  package let mode: UInt16
+
+  package init(path: Path, owner: UInt32?, group: UInt32?, mode: UInt16) {
+    self.path = path
+    self.owner = owner
+    self.group = group
+    self.mode = mode
   }
 }
 

@@ -27,6 +27,12 @@ package enum Event: Sendable {
   /// A caller was refused what it may not do; `deed` is in words.
   case refused(user: UInt32, unit: String?, deed: String)
 
+  // Hooks
+  case hookFailed(hook: String, Failure)
+  case hookRecovered(hook: String)
+  /// A line that a hook printed.
+  case hookOutput(hook: String, line: String)
+
   // The daemon itself
   case started(version: String, identities: Int)
   case ready(identities: Int)

@@ -67,8 +67,10 @@ package enum Limits {
   package static let connectionsPerUser = 1_536
   /// Held requests of one user.
   package static let heldPerUser = 1_024
-  /// How long a request may be held, and how long a credential waits for its first token.
+  /// How long a request may be held.
   package static let longestHold = Duration.seconds(3_600)
+  /// How long a starting unit waits for its credential: systemd's own time for a start is 90 s.
+  package static let credentialHold = Duration.seconds(80)
   /// From the first byte of a request, or the connection, to the end of the request: a person who
   /// types with nc(1) makes it, a client that trickles does not hold a place.
   package static let requestTime = Duration.seconds(10)
@@ -81,6 +83,20 @@ package enum Limits {
   package static let headerFields = 100
   /// Refusals written to the journal in ten seconds for one user; more are counted.
   package static let refusalsLogged = 10
+
+  // Hooks
+
+  /// Hooks of one identity, and words of one command.
+  package static let hooks = 16
+  package static let hookWords = 64
+  /// How long a command may run: a reload of a slow unit makes it, a hanging one is ended.
+  package static let hookTime = Duration.seconds(30)
+  /// Bytes of a command's output that go to the journal.
+  package static let hookOutputBytes = 8 << 10
+  /// Rotations within this time run a hook once.
+  package static let hookGathering = Duration.milliseconds(100)
+  /// Hooks that run side by side.
+  package static let hookLanes = 8
 
   // Journal
 

@@ -47,7 +47,7 @@ extension Rotator {
     for slot in slots.indices {
       if let token = slots[slot].token {
         for (position, delivery) in slots[slot].identity.deliveries.enumerated()
-        where !slots[slot].running.contains(position)
+        where delivery.isLasting && !slots[slot].running.contains(position)
           && read(delivery) != delivery.content(token, of: slots[slot].identity)
         {
           slots[slot].undelivered.insert(position)
@@ -55,9 +55,11 @@ extension Rotator {
         }
       } else if let token = found(slots[slot].identity, at: now, read) {
         slots[slot].adopt(token)
-        settle(slot)
         report(.kept(TokenSummary(token, of: slots[slot].identity)))
-        plan(slot, at: now)
+        if slots[slot].undelivered.isEmpty {
+          settle(slot)
+          plan(slot, at: now)
+        }
       }
     }
   }
@@ -67,7 +69,8 @@ extension Rotator {
   private mutating func found(
     _ identity: Identity, at now: Instant, _ read: (Delivery) -> [UInt8]?
   ) -> Token? {
-    guard let first = identity.deliveries.first, let content = read(first),
+    let lasting = identity.deliveries.filter(\.isLasting)
+    guard let first = lasting.first, let content = read(first),
       let compact = first.token(in: content),
       case .number(let text)? = (try? CompactToken(parsing: compact))?.claims["iat"],
       let issuedAt = Int64(text), Instant(seconds: issuedAt) <= now,
@@ -76,7 +79,7 @@ extension Rotator {
         identity.claims, lifetime: identity.lifetime, at: Instant(seconds: issuedAt),
         signer: signer),
       now < token.expiry - identity.refreshBefore,
-      identity.deliveries.allSatisfy({
+      lasting.allSatisfy({
         !busy.contains($0.path) && read($0) == $0.content(token, of: identity)
       })
     else { return nil }

@@ -45,13 +45,14 @@ struct Slot {
     return identity.due(token) <= now || token.issued > now || token.keyID != keyID
   }
 
-  /// Takes over a token that every delivery holds already.
+  /// Takes over a token that every lasting delivery holds already; the others get it anew.
   mutating func adopt(_ token: Token) {
     self.token = token
     issue += 1
     announced = issue
-    held = Array(repeating: token.expiresAt, count: held.count)
+    held = identity.deliveries.map { $0.isLasting ? token.expiresAt : nil }
     undelivered = Positions()
+    for position in held.indices where held[position] == nil { undelivered.insert(position) }
   }
 
   /// The earliest `exp` among the deliveries that hold a token; without deliveries, the token's.

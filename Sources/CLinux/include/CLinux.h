@@ -63,3 +63,19 @@ static inline int64_t linux_nanoseconds(struct timespec time) {
 int linux_connect(const char *path, int seconds);
 // Columns of the terminal on standard output; 0 when it is none.
 int linux_terminal_columns(void);
+
+// The address of a socket's peer, or its own; the length of its name after sun_family, -1 on error.
+// An abstract name begins with a zero byte (unix(7)).
+int linux_peer_address(int socket, char *name, int room);
+int linux_own_address(int socket, char *name, int room);
+
+// pidfd_open(2) and pidfd_send_signal(2).
+int linux_open_process(int pid);
+int linux_signal_process(int pidfd, int signal);
+
+// Runs a program in a process group of its own, with nothing on its input, and waits for it.
+// Its output, as much of it as fits, is stored; after `milliseconds` the group is killed.
+// Returns what waitpid(2) says of it, -1 with errno when it could not be started, and -2 when
+// it was killed for taking too long.
+int linux_run(char *const *arguments, char *const *environment, int milliseconds, char *output,
+              int room, int *length);

@@ -43,7 +43,7 @@ extension Findings {
     }
   }
 
-  private func unit(_ node: YAMLNode, _ name: String) -> String? {
+  func unit(_ node: YAMLNode, _ name: String) -> String? {
     guard let word = word(node, name) else { return nil }
     let types = [".service", ".scope"]
     guard types.contains(where: { word.hasSuffix($0) }), !word.contains("/"), word.first != "."

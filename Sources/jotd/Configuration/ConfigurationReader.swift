@@ -7,6 +7,7 @@ struct ConfigurationReader {
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
   private var access: [String: [AccessRule]] = [:]
+  private var hooks: [String: [Hook]] = [:]
   private var socket: SocketSettings?
   private var deliveryPlaces: [(delivery: Delivery, place: Place)] = []
   private var firstNamed: [String: Place] = [:]
@@ -19,7 +20,7 @@ struct ConfigurationReader {
   var settings: Settings? {
     guard let signing else { return nil }
     return Settings(
-      signing: signing, defaults: defaults, identities: identities, access: access,
+      signing: signing, defaults: defaults, identities: identities, access: access, hooks: hooks,
       socket: socket, deliveryPlaces: deliveryPlaces)
   }
 
@@ -162,7 +163,8 @@ struct ConfigurationReader {
 
   private mutating func readSocket(_ node: YAMLNode) -> SocketSettings? {
     guard
-      let section = Section(node, "socket", keys: ["path", "group", "mode", "operators"], findings)
+      let section = Section(
+        node, "socket", keys: ["path", "group", "mode", "operators", "credentials"], findings)
     else { return nil }
     let path = section.required("path", "where the query socket is").flatMap {
       findings.socketPath($0, section.path("path"))
@@ -172,11 +174,16 @@ struct ConfigurationReader {
     let operators = section["operators"].map {
       findings.accessRules($0, section.path("operators"))
     }
+    let credentials = section["credentials"].map {
+      findings.socketPath($0, section.path("credentials"))
+    }
     guard let path else { return nil }
-    firstAt[path] = section["path"]?.place
+    for (key, path) in [("path", path), ("credentials", credentials.flatMap(\.self))] {
+      if let path, let node = section[key] { _ = claim(path, at: node.place) }
+    }
     return SocketSettings(
       path: path, group: group.flatMap(\.self), mode: mode.flatMap(\.self) ?? 0o660,
-      operators: operators ?? [])
+      credentials: credentials.flatMap(\.self), operators: operators ?? [])
   }
 
   // MARK: Identities
@@ -200,7 +207,10 @@ struct ConfigurationReader {
     guard
       let section = Section(
         node, "identities.\(name)",
-        keys: ["user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow"],
+        keys: [
+          "user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow",
+          "on_rotate",
+        ],
         findings)
     else { return }
     let userID = section.required("user_id", "whom the token speaks for").flatMap {
@@ -216,6 +226,9 @@ struct ConfigurationReader {
     let deliveries = readDeliveries(section)
     if let node = section["allow"] {
       access[name] = findings.accessRules(node, section.path("allow"))
+    }
+    if let node = section["on_rotate"] {
+      hooks[name] = findings.hooks(node, section.path("on_rotate"))
     }
     guard let userID, let role, hasLifetimes, let claims else { return }
     do {
@@ -280,33 +293,63 @@ struct ConfigurationReader {
   }
 
   private mutating func readDelivery(_ node: YAMLNode, _ name: String) -> Delivery? {
-    guard
-      let section = Section(
-        node, name, keys: ["file", "format", "variable", "owner", "group", "mode", "in_place"],
-        findings)
-    else { return nil }
-    let path = section.required("file", "the path of the file to keep fresh").flatMap {
-      findings.path($0, section.path("file"))
-    }
-    let format = readFormat(section)
+    let isSocket = node.hasKey("socket")
+    let keys =
+      isSocket
+      ? ["socket", "owner", "group", "mode"]
+      : ["file", "socket", "format", "variable", "owner", "group", "mode", "in_place"]
+    guard let section = Section(node, name, keys: keys, findings) else { return nil }
     let owner = section["owner"].map { findings.user($0, section.path("owner")) }
     let group = section["group"].map { findings.group($0, section.path("group")) }
     let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
-    let inPlace = section["in_place"].map { findings.bool($0, section.path("in_place")) }
-    guard let path, let format else { return nil }
-    let place = section["file"]?.place ?? section.place
-    if let first = firstAt[path] {
-      findings.error(place, "\(path) is already delivered to in \(first)")
-      return nil
-    }
-    firstAt[path] = place
-    let delivery = Delivery.file(
-      FileDelivery(
-        path: path, format: format, owner: owner.flatMap(\.self), group: group.flatMap(\.self),
-        mode: mode.flatMap(\.self) ?? (section["group"] == nil ? 0o600 : 0o640),
-        inPlace: inPlace.flatMap(\.self) ?? false))
+    let delivery =
+      isSocket
+      ? readSocketDelivery(
+        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
+      : readFileDelivery(
+        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
+    guard let delivery else { return nil }
+    let place = (section["file"] ?? section["socket"])?.place ?? section.place
+    guard claim(delivery.path, at: place) else { return nil }
     deliveryPlaces.append((delivery, place))
     return delivery
+  }
+
+  private func readFileDelivery(
+    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
+  ) -> Delivery? {
+    let path = section.required("file", "the path of the file to keep fresh, or a socket").flatMap {
+      findings.path($0, section.path("file"))
+    }
+    let format = readFormat(section)
+    let inPlace = section["in_place"].map { findings.bool($0, section.path("in_place")) }
+    guard let path, let format else { return nil }
+    return .file(
+      FileDelivery(
+        path: path, format: format, owner: owner, group: group,
+        mode: mode ?? (section["group"] == nil ? 0o600 : 0o640),
+        inPlace: inPlace.flatMap(\.self) ?? false))
+  }
+
+  private func readSocketDelivery(
+    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
+  ) -> Delivery? {
+    guard let node = section["socket"], let path = findings.socketPath(node, section.path("socket"))
+    else { return nil }
+    return .socket(
+      SocketDelivery(
+        path: path, owner: owner, group: group,
+        mode: mode ?? (section["group"] == nil ? 0o600 : 0o660)))
+  }
+
+  /// Notes that something is made at `path`; false, and an error, when something else is.
+  private mutating func claim(_ path: Path, at place: Place) -> Bool {
+    if let first = firstAt[path] {
+      findings.error(place, "\(path) is already delivered to in \(first)")
+      return false
+    }
+    firstAt[path] = place
+    return true
   }
 
   private func readFormat(_ section: Section) -> Format? {

@@ -76,6 +76,12 @@ extension YAMLNode {
     return entries
   }
 
+  /// Whether the node is a map with this key.
+  func hasKey(_ name: String) -> Bool {
+    guard case .map(let pairs) = content else { return false }
+    return pairs.contains { if case .scalar(name, _) = $0.key.content { true } else { false } }
+  }
+
   /// What the node is, for an error message.
   var kind: String {
     switch content {

@@ -7,6 +7,8 @@ struct Settings {
   let identities: [Identity]
   /// Who may fetch the token of which identity; none but operators where there is no entry.
   let access: [String: [AccessRule]]
+  /// What is to be done after a rotation of which identity.
+  let hooks: [String: [Hook]]
   /// Nil when no query socket is configured.
   let socket: SocketSettings?
   /// Where each delivery stands, for findings about the host: in the order of `identities`.
@@ -61,8 +63,20 @@ struct SocketSettings: Equatable {
   let path: Path
   let group: UInt32?
   let mode: UInt16
+  /// The credential socket for LoadCredential= (systemd.exec(5)), nil for none.
+  let credentials: Path?
   /// Who may rotate, reload and read every token, beside root and jotd's own user.
   let operators: [AccessRule]
+}
+
+/// One thing to do after a rotation, so that a client reads its new token.
+enum Hook: Hashable {
+  /// Reload a systemd unit.
+  case reload(unit: String)
+  /// Signal the process whose number is in a file; `name` is the signal's without SIG.
+  case signal(pidFile: Path, number: Int32, name: String)
+  /// Run a program, by its path and arguments.
+  case run([String])
 }
 
 /// One kind of caller that is allowed something.

@@ -25,10 +25,14 @@ final class DeliveryLanes: Sendable {
   }
 
   private let state = Mutex(State())
+  private let sockets: TokenSockets
   private let notify: @Sendable () -> Void
 
   /// `notify` is called on a lane when outcomes wait to be collected.
-  init(notify: @escaping @Sendable () -> Void) { self.notify = notify }
+  init(_ sockets: TokenSockets, notify: @escaping @Sendable () -> Void) {
+    self.sockets = sockets
+    self.notify = notify
+  }
 
   /// Takes jobs over, in this order. Their outcomes come through `collect`, in any order.
   func submit(_ jobs: [Job]) {
@@ -97,7 +101,7 @@ final class DeliveryLanes: Sendable {
   }
 
   private func work(on lane: Int) {
-    var postman = Postman()
+    var postman = Postman(sockets)
     var finished: Outcome?
     while let job = exchange(finished, on: lane) {
       finished = (job.id, postman.perform(job))

@@ -11,7 +11,10 @@ struct Postman {
   /// A folder that was replaced meanwhile goes unnoticed for this long at most.
   private static let memory = Duration.milliseconds(50)
 
-  init() {}
+  private let sockets: TokenSockets
+
+  /// `sockets` are those of this process.
+  init(_ sockets: TokenSockets) { self.sockets = sockets }
 
   /// Carries out `job`; says why when it fails.
   mutating func perform(_ job: Job) -> Failure? {
@@ -27,6 +30,11 @@ struct Postman {
             if error.code != ENOENT { throw error }
           }
         }
+      case .socket(let socket):
+        switch job.deed {
+        case .write(let token): try sockets.serve(token, at: socket)
+        case .remove: sockets.close(socket.path)
+        }
       }
       return nil
     } catch {
@@ -41,6 +49,8 @@ struct Postman {
     case .file(let file):
       guard let folder = try? folder(of: file.path) else { return nil }
       return FileWriter.content(of: file, in: folder)
+    // A new process serves nothing yet.
+    case .socket: return nil
     }
   }
 

@@ -17,7 +17,11 @@ final class Daemon {
   private var secret: SecretKeeper
   private let board: Noticeboard
   private let connections = Connections()
+  private let sockets: TokenSockets
+  private let holds = Holds()
   private var service: QueryService!
+  private var credentials: Listener?
+  private var hooks: HookRunner!
   private var socket: SocketSettings?
   private var listener: Listener?
   /// Who is to be called back once the tokens they asked for are delivered, or fail to be.
@@ -39,14 +43,17 @@ final class Daemon {
     secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
     board = Noticeboard(
       Noticeboard.General(access: Access(prepared.settings), signer: prepared.signer))
-    lanes = DeliveryLanes { [weak self] in
+    sockets = TokenSockets(connections)
+    lanes = DeliveryLanes(sockets) { [weak self] in
       DispatchQueue.main.async { MainActor.assumeIsolated { self?.turn() } }
     }
     clock = try WallClock { [weak self] step in self?.wake(step) }
     // A Dispatch source must not be let go before it was resumed, as it is when this throws.
     patience.schedule(deadline: .distantFuture)
     patience.resume()
-    service = QueryService(board, control)
+    hooks = HookRunner { [weak self] event in self?.hear(event) }
+    hooks.configure(prepared.settings.hooks)
+    service = QueryService(board, holds, control)
     try openSocket(prepared.settings.socket)
   }
 
@@ -91,11 +98,23 @@ final class Daemon {
     for order in orders {
       switch order {
       case .run(let job): jobs.append(job)
-      case .report(let event): log.report(event)
+      case .report(let event): hear(event)
       }
     }
     if !jobs.isEmpty { lanes.submit(jobs) }
     armPatience()
+  }
+
+  /// What happened goes to the journal, and to whoever else has to know.
+  private func hear(_ event: Event) {
+    log.report(event)
+    switch event {
+    case .rotated(let token): hooks.rotated(token.identity)
+    case .hookFailed, .hookRecovered:
+      let faults = hooks.faults.map { "the hook \($0.key) failed: \($0.value)" }.sorted()
+      board.change { $0.hookFaults = faults }
+    default: break
+    }
   }
 
   // MARK: The query socket
@@ -108,8 +127,9 @@ final class Daemon {
       board.post(changed)
       let lateness = rotator.lateness
       board.change { $0.lateness = lateness }
-      service.wake(
-        zip(changed, before).filter { $0.token?.issuedAt != $1 }.map(\.0.identity.name))
+      for (standing, before) in zip(changed, before) where standing.token?.issuedAt != before {
+        holds.release(standing.identity.name)
+      }
     }
     let served = callers.filter { !rotator.isRotating($0.names) }
     callers.removeAll { !rotator.isRotating($0.names) }
@@ -140,14 +160,21 @@ final class Daemon {
   /// Serves the query socket that is configured now, in place of the one before.
   private func openSocket(_ wanted: SocketSettings?) throws(Failure) {
     guard wanted != socket else { return }
-    let isMoving = wanted?.path != socket?.path
     // At another path, the new one is there before the old one goes.
-    if !isMoving { listener?.close() }
+    if wanted?.path == socket?.path { listener?.close() }
     let new = try wanted.map { (wanted) throws(Failure) in
       try Listener(wanted, service, connections)
     }
-    if isMoving { listener?.close() }
+    if wanted?.path != socket?.path { listener?.close() }
     listener = new
+    if wanted?.credentials != socket?.credentials {
+      let service = CredentialService(board, holds, report: control.report)
+      let new = try wanted?.credentials.map { (path) throws(Failure) in
+        try Listener(credentials: path, service, connections)
+      }
+      credentials?.close()
+      credentials = new
+    }
     socket = wanted
   }
 
@@ -228,13 +255,14 @@ final class Daemon {
       $0.secretFault = nil
       $0.reloads += 1
     }
+    hooks.configure(prepared.settings.hooks)
     board.keep(Set(prepared.settings.identities.map(\.name)))
     takeStock(prepared.settings)
     return changes
   }
 
   private func takeStock(_ settings: Settings) {
-    var postman = Postman()
+    var postman = Postman(sockets)
     rotator.takeStock(at: .now) { postman.content(at: $0) }
     if rotator.running == 0 { Postman.sweep(settings.deliveryPlaces.lazy.map(\.delivery)) }
     Hardening.trimMemory()
@@ -275,6 +303,8 @@ final class Daemon {
     systemd.stopping()
     log.report(.stopping(signal: signal))
     listener?.close()
+    credentials?.close()
+    sockets.closeAll()
     lanes.close()
     let deadline = ContinuousClock.now + Limits.farewell
     while lanes.isWorking, ContinuousClock.now < deadline { usleep(5_000) }

@@ -33,61 +33,80 @@ enum HostInspection {
       switch folder {
       case .success(let folder):
         if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
-        guard case .file(let file) = delivery else { return }
-        for fault in faults(file, folder) { findings.error(place, fault) }
+        for fault in faults(delivery, folder) { findings.error(place, fault) }
       case .failure(let failure): findings.error(place, failure.description)
       }
     }
   }
 
-  private static func faults(_ file: FileDelivery, _ folder: Folder) -> [String] {
-    var faults: [String] = []
-    let name = file.path.name
-    let user = Accounts.describe(user: Accounts.own)
-    if file.inPlace {
-      if let kind = try? folder.descriptor.status(of: name).kind {
-        if kind != .file { faults.append("\(file.path) is not a file") }
-        if Accounts.own != 0, file.owner ?? Accounts.own != Accounts.own {
-          faults.append(
-            "\(file.path): with in_place, \(user) must stay the owner to write it again: "
-              + "leave the owner out, and let the client's group read it")
-        }
-      } else {
-        faults.append("\(file.path) is not there: in_place needs a file that is there already")
-      }
-    } else {
-      if (try? folder.descriptor.isMountRoot(name)) == true {
-        faults.append(
-          "\(file.path) is a mount point and cannot be renamed over: mount its folder instead, or "
-            + "set in_place: true (readers can then see a torn file)")
-      } else if (try? folder.descriptor.status(of: name).kind) == .folder {
-        faults.append("\(file.path) is a folder")
-      }
-      do { try folder.descriptor.checkWritable() } catch {
-        faults.append("\(folder.path): \(user) cannot write there: \(error.reason)")
+  private static func faults(_ delivery: Delivery, _ folder: Folder) -> [String] {
+    var faults = ownershipFaults(delivery)
+    switch delivery {
+    case .file(let file) where file.inPlace: faults += inPlaceFaults(file, folder)
+    case .file(let file): faults += replacementFaults(file, folder)
+    case .socket(let socket):
+      if let kind = try? folder.descriptor.status(of: socket.path.name).kind, kind != .socket {
+        faults.append("\(socket.path): there is something other than a socket: remove it")
       }
     }
-    if !Hardening.mayChangeOwner {
-      if let owner = file.owner, owner != Accounts.own {
-        faults.append(
-          "\(user) may not give \(file.path) to \(Accounts.describe(user: owner)): "
-            + "it needs CAP_CHOWN")
-      }
-      if let group = file.group, !Accounts.ownGroups.contains(group) {
-        faults.append(
-          "\(user) may not give \(file.path) to the group with gid \(group): "
-            + "it needs CAP_CHOWN, or to be in that group")
+    if !isInPlace(delivery) {
+      do { try folder.descriptor.checkWritable() } catch {
+        faults.append("\(folder.path): \(user) cannot write there: \(error.reason)")
       }
     }
     return faults
   }
 
+  private static func inPlaceFaults(_ file: FileDelivery, _ folder: Folder) -> [String] {
+    guard let kind = try? folder.descriptor.status(of: file.path.name).kind else {
+      return ["\(file.path) is not there: in_place needs a file that is there already"]
+    }
+    if kind != .file { return ["\(file.path) is not a file"] }
+    guard Accounts.own != 0, file.owner ?? Accounts.own != Accounts.own else { return [] }
+    return [
+      "\(file.path): with in_place, \(user) must stay the owner to write it again: "
+        + "leave the owner out, and let the client's group read it"
+    ]
+  }
+
+  private static func replacementFaults(_ file: FileDelivery, _ folder: Folder) -> [String] {
+    if (try? folder.descriptor.isMountRoot(file.path.name)) == true {
+      return [
+        "\(file.path) is a mount point and cannot be renamed over: mount its folder instead, or "
+          + "set in_place: true (readers can then see a torn file)"
+      ]
+    }
+    let kind = try? folder.descriptor.status(of: file.path.name).kind
+    return kind == .folder ? ["\(file.path) is a folder"] : []
+  }
+
+  private static func ownershipFaults(_ delivery: Delivery) -> [String] {
+    guard !Hardening.mayChangeOwner else { return [] }
+    var faults: [String] = []
+    if let owner = delivery.owner, owner != Accounts.own {
+      faults.append(
+        "\(user) may not give \(delivery.path) to \(Accounts.describe(user: owner)): "
+          + "it needs CAP_CHOWN")
+    }
+    if let group = delivery.group, !Accounts.ownGroups.contains(group) {
+      faults.append(
+        "\(user) may not give \(delivery.path) to the group with gid \(group): "
+          + "it needs CAP_CHOWN, or to be in that group")
+    }
+    return faults
+  }
+
+  private static var user: String { Accounts.describe(user: Accounts.own) }
+
+  private static func isInPlace(_ delivery: Delivery) -> Bool {
+    if case .file(let file) = delivery { file.inPlace } else { false }
+  }
+
   /// What is given away in a sticky folder could neither be replaced nor removed again.
   private static func stickyFault(_ delivery: Delivery, _ folder: Folder) -> String? {
-    guard case .file(let file) = delivery, folder.isSticky,
-      let owner = file.owner, owner != Accounts.own
-    else { return nil }
-    return "\(file.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
+    guard folder.isSticky, let owner = delivery.owner, owner != Accounts.own else { return nil }
+    return
+      "\(delivery.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
       + "are safe: deliver elsewhere, or leave the owner out"
   }
 

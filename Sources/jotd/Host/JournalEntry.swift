@@ -114,6 +114,15 @@ struct JournalEntry {
           .warning, "8d3e3b0bc70b448eb081635409868097",
           "user \(Accounts.describe(user: user))\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
         ).with("JOTD_PEER_UID", String(user)).with("JOTD_PEER_UNIT", unit)
+      case .hookFailed(let hook, let failure):
+        JournalEntry(
+          .error, "f7345fd4d6ea4375a2315371b346ad0c",
+          "the hook \(hook) failed: \(failure). It runs again at the next rotation"
+        ).because(failure)
+      case .hookRecovered(let hook):
+        JournalEntry(.notice, "20623336adcc4f73b280ab12e58d9ace", "the hook \(hook) works again")
+      case .hookOutput(let hook, let line):
+        JournalEntry(.info, "83d7133ff66f4645bcfdc3e1ba09c086", "\(hook): \(line)")
       case .started(let version, let identities):
         JournalEntry(
           .notice, "376d3ca190f644c4934078ff6dcf28e7",

@@ -16,6 +16,12 @@ struct Access: Sendable {
   func mayRead(_ name: String, _ peer: Peer) -> Bool {
     isOperator(peer) || (readers[name] ?? []).contains { $0.matches(peer) }
   }
+
+  /// Whether systemd may give the identity's token to this unit as a credential: only if the unit
+  /// is named, because systemd asks as root for everybody.
+  func mayLoad(_ name: String, unit: String) -> Bool {
+    (readers[name] ?? []).contains(.unit(unit))
+  }
 }
 
 extension AccessRule {

@@ -10,19 +10,30 @@ final class Listener: Sendable {
   let path: Path
   private let channel: any Channel
   private let folder: Folder
+  /// The socket's inode when it was made.
+  private let made: FileStatus?
 
   /// Everything that is served runs on this one thread, which sleeps when there is nothing to do.
   static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
-  /// Must not be called on the event loop. `accept` gets each new connection, on the event loop,
+  /// Uses the socket that systemd handed over for `path` or under `handedOver`, and makes one at
+  /// `path` otherwise. Must not be called on the event loop. `accept` gets each new connection, on the event loop,
   /// with its peer; it adds handlers, or throws to have it closed.
   init(
-    _ path: Path, owner: UInt32?, group: UInt32?, mode: UInt16,
+    _ path: Path, owner: UInt32?, group: UInt32?, mode: UInt16, handedOver name: String? = nil,
     accept: @escaping @Sendable (any Channel, Peer) throws -> Void
   ) throws(Failure) {
     self.path = path
     folder = try Folder(path.folder)
-    let socket = try Listener.bind(path, folder, owner, group, mode)
+    let socket: Int32
+    if let given = HandedOver.take(name, path) {
+      // Its path is systemd's to make and to remove.
+      socket = given
+      made = nil
+    } else {
+      socket = try Listener.bind(path, folder, owner, group, mode)
+      made = try? folder.descriptor.status(of: path.name)
+    }
     let bootstrap = ServerBootstrap(group: Listener.group)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
       .childChannelInitializer { channel in
@@ -44,9 +55,16 @@ final class Listener: Sendable {
     }
   }
 
-  /// Ends the listener and removes its socket.
+  /// Whether the socket at the path is still this one; one that was handed over always is.
+  var isInPlace: Bool {
+    guard let made else { return true }
+    guard let found = try? FileSystem.status(of: path.description) else { return false }
+    return found.inode == made.inode && found.device == made.device
+  }
+
+  /// Ends the listener, and removes its socket if that is still its own.
   func close() {
-    try? folder.descriptor.remove(path.name)
+    if made != nil, isInPlace { try? folder.descriptor.remove(path.name) }
     channel.close(promise: nil)
   }
 

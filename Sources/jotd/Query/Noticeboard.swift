@@ -12,6 +12,8 @@ final class Noticeboard: Sendable {
     /// Why the last reload was refused, and what is wrong with the secret; nil when all is well.
     var refusedReload: String?
     var secretFault: String?
+    /// What is wrong with hooks, each in a sentence.
+    var hookFaults: [String] = []
     var reloads = 0
     var refusedReloads = 0
   }

@@ -20,16 +20,14 @@ final class QueryService: Sendable {
 
   private let board: Noticeboard
   private let control: Control
-  private let holds = Holds()
+  private let holds: Holds
   private let refusals = Refusals()
 
-  init(_ board: Noticeboard, _ control: Control) {
+  init(_ board: Noticeboard, _ holds: Holds, _ control: Control) {
     self.board = board
+    self.holds = holds
     self.control = control
   }
-
-  /// Lets go of the requests that are held for new tokens of these identities.
-  func wake(_ names: some Sequence<String>) { for name in names { holds.release(name) } }
 
   /// The answer to `request`. `hold` keeps a request's place while it is held, so that the
   /// connection can let it go when its client does.

@@ -9,7 +9,7 @@ extension Listener {
     _ settings: SocketSettings, _ service: QueryService, _ connections: Connections
   ) throws(Failure) {
     try self.init(
-      settings.path, owner: nil, group: settings.group, mode: settings.mode
+      settings.path, owner: nil, group: settings.group, mode: settings.mode, handedOver: "query"
     ) { channel, peer in
       guard let number = connections.admit(channel, peer.user) else {
         throw Failure("there is no room for another connection")

@@ -59,6 +59,7 @@ struct Health {
       notes.append(.string("the last reload was refused: \(refused)"))
     }
     if let fault = general.secretFault { notes.append(.string(fault)) }
+    notes += general.hookFaults.map(JSON.string)
     let isFailing = states.contains { $0 == .expired || $0 == .missing }
     let isWorrying = states.contains(.stale) || standings.contains { !$0.failures.isEmpty }
     status = isFailing ? .fail : isWorrying || !notes.isEmpty ? .warn : .pass
