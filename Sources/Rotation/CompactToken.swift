@@ -124,8 +124,9 @@ package struct Verifier {
   }
 
   private func checkHeader(_ header: JSON) throws(Refusal) {
-    guard header["crit"] == nil else {
-      throw Refusal(.malformed, "the header asks for an extension (crit) that jotd does not know")
+    guard header["crit"] == nil, header["b64"] == nil else {
+      throw Refusal(
+        .malformed, "the header asks for an extension (crit, b64) that jotd does not know")
     }
     let expected = signer.algorithm.rawValue
     guard case .string(let name)? = header["alg"] else {

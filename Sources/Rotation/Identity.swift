@@ -94,6 +94,9 @@ extension Identity {
   /// Checks one configured claim: not one of jotd's own, and the registered ones of their type
   /// (RFC 7519 section 4.1), because verifiers refuse others.
   package static func fault(inClaim claim: JSON.Member) -> String? {
+    guard claim.value.hasFiniteNumbers else {
+      return "the claim \(claim.name) has a number that is too large"
+    }
     switch (claim.name, claim.value) {
     case ("user_id", _), ("role", _), ("iat", _), ("exp", _):
       return "the claim \(claim.name) is jotd's own to set"

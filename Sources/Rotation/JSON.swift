@@ -31,6 +31,18 @@ package enum JSON: Sendable {
   }
 }
 
+extension JSON {
+  /// Whether every number in it is one that readers with IEEE 754 doubles can hold.
+  var hasFiniteNumbers: Bool {
+    switch self {
+    case .number(let text): Double(text)?.isFinite == true
+    case .array(let elements): elements.allSatisfy(\.hasFiniteNumbers)
+    case .object(let members): members.allSatisfy(\.value.hasFiniteNumbers)
+    default: true
+    }
+  }
+}
+
 // MARK: Writing
 
 extension JSON {

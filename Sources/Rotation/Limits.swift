@@ -103,6 +103,8 @@ package enum Limits {
   /// Entries that wait for a journal that does not read; beyond it they are counted and dropped,
   /// because a rotation must not wait for a log.
   package static let journalBacklog = 4096
+  /// Messages that wait for a service manager that does not read.
+  package static let notifyBacklog = 16
   /// How long a stopping daemon waits for running deliveries and unwritten entries: section 4 of
   /// the contract gives it a second in all.
   package static let farewell = Duration.milliseconds(400)

@@ -355,7 +355,7 @@ def test_nothing_is_allowed_that_is_not_named(query):
     assert json.loads(done.stdout) == {"identities": []}
     done = as_user(5002, 5002, [], JOTD, "token", "a", "--config", str(query.config))
     assert done.returncode in (77, 78)
-    assert daemon.count("user uid 5002 may not read a") >= 1
+    assert daemon.count("uid 5002 may not read a") >= 1
     for _ in range(40):
         code(5002, 5002, [], token)
     assert daemon.count("uid 5002 may not") <= 11

@@ -167,5 +167,8 @@ def installed(container):
     container.sh("systemd-sysusers; systemd-tmpfiles --create; journalctl --update-catalog; "
                  "useradd -r camera; systemctl daemon-reload")
     container.write("/etc/jotd/secret", container.sh("jotd secret").stdout.strip(), 0o600)
-    container.write("/etc/jotd/jotd.yaml", (ROOT / "Config/jotd.yaml").read_text().replace("# owner", "owner").replace("# group", "group").replace("# mode", "mode"))
+    text = (ROOT / "Config/jotd.yaml").read_text()
+    for key in ("owner", "group", "mode"):
+        text = text.replace(f"# {key}", key)
+    container.write("/etc/jotd/jotd.yaml", text)
     return container

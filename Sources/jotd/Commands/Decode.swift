@@ -11,8 +11,8 @@ struct Decode: ParsableCommand {
 
   func run() throws {
     Hardening.apply()
-    let text = try token.read()
     do throws(Refusal) {
+      let text = try token.read()
       let decoded = try CompactToken(parsing: text)
       printLine("header")
       show(decoded.header)

@@ -3,7 +3,7 @@ import ArgumentParser
 let version = "0.1.0"
 
 /// The command line.
-@main struct Jotd: ParsableCommand {
+struct Jotd: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "jotd",
     abstract: "Keeps a fresh JWT for every client on a camera host.",
@@ -13,6 +13,28 @@ let version = "0.1.0"
       Run.self, Check.self, Status.self, HealthCommand.self, TokenCommand.self, Rotate.self,
       Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
     ])
+}
+
+/// Runs the command line. The parser's messages quote what was typed: a token in them is cut out,
+/// because messages end up in logs.
+@main
+enum Program {
+  static func main() {
+    do {
+      var command = try Jotd.parseAsRoot()
+      try command.run()
+    } catch {
+      let code = Jotd.exitCode(for: error)
+      let message = Jotd.fullMessage(for: error).replacing(
+        #/eyJ[A-Za-z0-9_.\-]*/#, with: "(a token, not shown)")
+      if code == .success {
+        printLine(message)
+      } else if !message.isEmpty {
+        writeToStandardError(message + "\n")
+      }
+      Jotd.exit(withError: code)
+    }
+  }
 }
 
 /// The exit codes of sysexits(3) that jotd uses. Wrong usage, 64, is ArgumentParser's own.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Rotation
 
 extension Algorithm: ExpressibleByArgument {}
@@ -122,16 +123,19 @@ struct TokenArgument: ParsableArguments {
   @Argument(help: "The token; without it, or for -, standard input is read.")
   var token: String?
 
-  /// The token's bytes, without white space around them. Says on standard error what is wrong.
-  func read() throws -> [UInt8] {
+  /// The token's bytes, without white space around them; refused as malformed when they cannot be
+  /// read or are too many.
+  func read() throws(Refusal) -> [UInt8] {
     let bytes: [UInt8]
     if let token, token != "-" {
       bytes = Array(token.utf8)
     } else {
       if isStandardInputTerminal { printNote("reading a token from the terminal, end with Ctrl-D") }
       do { bytes = try standardInput(upTo: 2 * Limits.tokenBytes) } catch {
-        printNote("standard input: \(error.reason)")
-        throw ExitCode.badData
+        throw Refusal(
+          .malformed,
+          error.code == EFBIG
+            ? "longer than \(Limits.tokenBytes) bytes" : "standard input: \(error.reason)")
       }
     }
     let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d]

@@ -29,20 +29,29 @@ struct Refresh: ParsableCommand {
 
   func run() throws {
     let (signer, defaults) = try key.load()
-    let text = try token.read()
     let now = Instant.now
+    let text: [UInt8]
     let claims: VerifiedClaims
-    do { claims = try Verifier(signer).verify(text, at: now) } catch {
+    do throws(Refusal) {
+      text = try token.read()
+      claims = try Verifier(signer).verify(text, at: now)
+    } catch {
       printNote("not refreshed: \(error.reason.rawValue): \(error.detail)")
       throw ExitCode.badData
     }
     let left = claims.expiresAt.instant - now
     let threshold = refreshBefore.flatMap(Duration.init(timeSpan:)) ?? defaults.refreshBefore
+    let lifetime = lifetimes.value ?? defaults.lifetime
+    guard threshold < lifetime else {
+      printNote(
+        "the new token would be due at once: the threshold (\(threshold.timeSpan)) must be below "
+          + "the lifetime (\(lifetime.timeSpan)); see --lifetime and --refresh-before")
+      throw ExitCode.validationFailure
+    }
     guard left <= threshold else {
       printNote("not due: \(left.approximate) left, threshold \(threshold.timeSpan)")
       return printLine(String(decoding: text, as: UTF8.self))
     }
-    let lifetime = lifetimes.value ?? defaults.lifetime
     printNote("refreshed: \(left.approximate) were left, now \(lifetime.timeSpan)")
     let others = claims.all.filter { !ClaimsTemplate.reserved.contains($0.name) }
     try printToken(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Dispatch
+import Glibc
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -13,14 +14,16 @@ struct Run: ParsableCommand {
   @OptionGroup var config: ConfigurationOption
 
   func run() throws {
+    // Until its handler is there, a reload asks for what is about to be done.
+    signal(SIGHUP, SIG_IGN)
     Hardening.apply()
     Hardening.raiseFileLimit()
     try MainActor.assumeIsolated {
       let daemon: Daemon
-      let prepared: Preparation
       do {
-        prepared = try Preparation(config.pathOrStandard)
+        let prepared = try Preparation(config.pathOrStandard)
         daemon = try Daemon(config.pathOrStandard, prepared, Journal())
+        try daemon.start(prepared)
       } catch let refused as Preparation.Refused {
         writeToStandardError(refused.description + "\n")
         throw ExitCode.configuration
@@ -28,7 +31,6 @@ struct Run: ParsableCommand {
         printNote("\(error)")
         throw ExitCode.cannotCreate
       }
-      daemon.start(prepared)
       withExtendedLifetime(daemon) { dispatchMain() }
     }
   }

@@ -21,9 +21,9 @@ struct Verify: ParsableCommand {
 
   func run() throws {
     let (signer, _) = try key.load()
-    let text = try token.read()
     let now = Instant.now
     do throws(Refusal) {
+      let text = try token.read()
       let claims = try Verifier(signer).verify(text, at: now, requiredRole: requiredRole)
       guard !json else {
         let result = [

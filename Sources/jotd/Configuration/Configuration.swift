@@ -1,3 +1,4 @@
+import Glibc
 import Rotation
 
 /// The files of one configuration, and how they become settings.
@@ -10,7 +11,7 @@ enum Configuration {
     var reader = ConfigurationReader(findings)
     read(path, findings) { reader.readMain($0, file: path) }
     for file in additions(to: path, findings) {
-      read(file, findings) { root in reader.readAddition(root) }
+      read(file, findings) { root in reader.readAddition(root, file: file) }
     }
     return reader.settings
   }
@@ -24,7 +25,10 @@ enum Configuration {
   private static func additions(to path: String, _ findings: Findings) -> [String] {
     let folder = folder(of: path)
     do {
-      return try FileSystem.names(in: folder)
+      let names = try FileSystem.names(in: folder)
+      inspect(folder, findings)
+      return
+        names
         .filter { $0.hasSuffix(".yaml") && !$0.hasPrefix(".") }
         .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         .map { "\(folder)/\($0)" }
@@ -39,13 +43,33 @@ enum Configuration {
   private static func read(_ file: String, _ findings: Findings, _ use: (YAMLNode?) -> Void) {
     do {
       let bytes = try FileSystem.contents(of: file, upTo: Limits.configurationBytes)
+      inspect(file, findings)
       do throws(Finding) {
-        use(try YAMLDocument.root(of: bytes, file: file))
+        use(try YAMLDocument.root(of: bytes, file: file, findings))
       } catch {
         findings.error(error.place, error.text)
       }
     } catch {
-      findings.error(Place(file: file), "cannot be read: \(error.reason)")
+      let start = Place(file: file, line: 1, column: 1)
+      switch error.code {
+      case EFBIG:
+        findings.error(start, "is longer than \(Limits.configurationBytes >> 20) MiB")
+      case EINVAL: findings.error(start, "is not a regular file")
+      default: findings.error(Place(file: file), "cannot be read: \(error.reason)")
+      }
+    }
+  }
+
+  /// Whoever can write the configuration can have any token made, so it must not be everybody.
+  private static func inspect(_ path: String, _ findings: Findings) {
+    guard let status = try? FileSystem.status(of: path) else { return }
+    let start = Place(file: path, line: 1, column: 1)
+    if status.mode & 0o002 != 0, status.kind != .folder || status.mode & 0o1000 == 0 {
+      findings.error(start, "can be written by everybody, who could have any token made: chmod o-w")
+    } else if !Accounts.trusted.contains(status.owner) {
+      findings.warn(
+        start,
+        "belongs to \(Accounts.describe(user: status.owner)), who can have any token made")
     }
   }
 }

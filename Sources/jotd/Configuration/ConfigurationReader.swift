@@ -9,6 +9,7 @@ struct ConfigurationReader {
   private var access: [String: [AccessRule]] = [:]
   private var hooks: [String: [Hook]] = [:]
   private var socket: SocketSettings?
+  private var files: [String] = []
   private var deliveryPlaces: [(delivery: Delivery, place: Place)] = []
   private var firstNamed: [String: Place] = [:]
   private var firstAt: [Path: Place] = [:]
@@ -21,13 +22,16 @@ struct ConfigurationReader {
     guard let signing else { return nil }
     return Settings(
       signing: signing, defaults: defaults, identities: identities, access: access, hooks: hooks,
-      socket: socket, deliveryPlaces: deliveryPlaces)
+      socket: socket, files: files, deliveryPlaces: deliveryPlaces)
   }
 
   /// Reads the main file.
   mutating func readMain(_ root: YAMLNode?, file: String) {
+    files.append(file)
     guard let root else {
-      findings.error(Place(file: file), "is empty: it must have \"signing\" and \"identities\"")
+      findings.error(
+        Place(file: file, line: 1, column: 1),
+        "is empty: it must have \"signing\" and \"identities\"")
       return
     }
     guard
@@ -35,7 +39,7 @@ struct ConfigurationReader {
         root, "the configuration", keys: ["signing", "defaults", "socket", "identities"], findings)
     else { return }
     if let node = section.required("signing", "where the secret comes from") {
-      signing = readSigning(node)
+      signing = findings.discreetly { readSigning(node) }
     }
     if let node = section["defaults"] { readDefaults(node) }
     if let node = section["socket"] { socket = readSocket(node) }
@@ -45,7 +49,8 @@ struct ConfigurationReader {
   }
 
   /// Reads a file of the `.d` folder: identities only.
-  mutating func readAddition(_ root: YAMLNode?) {
+  mutating func readAddition(_ root: YAMLNode?, file: String) {
+    files.append(file)
     guard let root else { return }
     guard let section = Section(root, "an added file", keys: ["identities"], findings) else {
       return

@@ -1,3 +1,5 @@
+import Rotation
+
 /// Something wrong, or worth knowing, in the configuration or on the host.
 struct Finding: Error, Comparable, CustomStringConvertible {
   let place: Place
@@ -27,6 +29,20 @@ struct Place: Comparable, CustomStringConvertible {
 final class Findings {
   private(set) var errors: [Finding] = []
   private(set) var warnings: [Finding] = []
+  /// Whether values are kept out of the texts: where a secret could stand by mistake.
+  private var isDiscreet = false
+
+  /// Reads something whose values must not be shown.
+  func discreetly<Value>(_ read: () -> Value) -> Value {
+    isDiscreet = true
+    defer { isDiscreet = false }
+    return read()
+  }
+
+  /// How a text of the document is shown: in quotes, without what steers a terminal.
+  func shown(_ text: String) -> String {
+    isDiscreet ? "what it says (not shown)" : JSON.string(text).text
+  }
 
   func error(_ place: Place, _ text: String) { errors.append(Finding(place: place, text: text)) }
   func warn(_ place: Place, _ text: String) { warnings.append(Finding(place: place, text: text)) }

@@ -17,10 +17,10 @@ struct Section {
       if keys.contains(text) {
         values[text] = value
       } else {
-        let nearest = nearest(to: text, among: keys).map { "; did you mean \"\($0)\"?" } ?? ";"
+        let nearest = nearest(to: text, among: keys).map { "; did you mean \"\($0)\"?" } ?? "."
         findings.error(
           key,
-          "unknown key \(JSON.string(text).text) in \(name)\(nearest) "
+          "unknown key \(findings.shown(text)) in \(name)\(nearest) "
             + "Allowed: \(keys.joined(separator: ", "))")
       }
     }

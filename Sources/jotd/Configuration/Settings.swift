@@ -11,6 +11,8 @@ struct Settings {
   let hooks: [String: [Hook]]
   /// Nil when no query socket is configured.
   let socket: SocketSettings?
+  /// The files that were read.
+  let files: [String]
   /// Where each delivery stands, for findings about the host: in the order of `identities`.
   let deliveryPlaces: [(delivery: Delivery, place: Place)]
 }
@@ -42,7 +44,14 @@ enum SecretSource: Hashable, CustomStringConvertible {
 
   var description: String {
     switch self {
-    case .env(let name): "the environment variable \(name)"
+    // By convention in capitals; anything else could be the secret itself, put here by mistake.
+    case .env(let name):
+      name.utf8.allSatisfy {
+        (0x41...0x5a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5f
+      }
+        && name.utf8.count <= 64
+        ? "the environment variable \(name)"
+        : "the environment variable that is named for the secret"
     case .file(let path): "the secret file \(path)"
     case .credential(let id): "the credential \(id)"
     }

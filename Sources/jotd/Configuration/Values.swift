@@ -10,7 +10,9 @@ extension Findings {
     guard isPlain else { return text }
     if case .string = CoreScalar(text) { return text }
     if case .null = CoreScalar(text) { return refuse(node, name, "a string") }
-    error(node.place, "\(name) must be a string, not \(node.kind): write it in quotes, \"\(text)\"")
+    error(
+      node.place,
+      "\(name) must be a string, not \(node.kind): write it in quotes, \(shown("\(text)"))")
     return nil
   }
 
@@ -36,7 +38,7 @@ extension Findings {
     error(
       node.place,
       "\(name) must be one of \(choices.joined(separator: ", ")), "
-        + "not \(JSON.string(text).text)\(hint)")
+        + "not \(shown(text))\(hint)")
     return nil
   }
 
@@ -67,7 +69,7 @@ extension Findings {
       error(
         node.place,
         "\(name) must be an absolute path to a file, without \"//\", \".\" and \"..\": "
-          + "not \(JSON.string(text).text)")
+          + "not \(shown(text))")
       return nil
     }
     guard text.utf8.count <= Limits.pathBytes,
@@ -92,7 +94,7 @@ extension Findings {
   private func refuse<Value>(_ node: YAMLNode, _ name: String, _ allowed: String) -> Value? {
     var shown = node.kind
     if case .scalar(let text, _) = node.content, shown != "nothing", text.utf8.count <= 64 {
-      shown = JSON.string(text).text
+      shown = self.shown(text)
     }
     error(node.place, "\(name) must be \(allowed), not \(shown)")
     return nil

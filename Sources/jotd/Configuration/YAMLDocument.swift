@@ -22,7 +22,9 @@ struct YAMLNode {
 enum YAMLDocument {
   /// The root of the one document in `bytes`; nil for an empty one. Throws the first error of
   /// syntax, and what would be dangerous to follow: anchor bombs, deep nesting, foreign tags.
-  static func root(of bytes: [UInt8], file: String) throws(Finding) -> YAMLNode? {
+  static func root(
+    of bytes: [UInt8], file: String, _ findings: Findings
+  ) throws(Finding) -> YAMLNode? {
     var parser = unsafe yaml_parser_t()
     guard unsafe yaml_parser_initialize(&parser) == 1 else {
       throw Finding(place: Place(file: file), text: "libyaml could not be set up: out of memory")
@@ -31,7 +33,7 @@ enum YAMLDocument {
     let result = unsafe bytes.withUnsafeBufferPointer { buffer -> Result<YAMLNode?, Finding> in
       unsafe yaml_parser_set_input_string(&parser, buffer.baseAddress, buffer.count)
       do throws(Finding) {
-        var composer = Composer(file: file)
+        var composer = Composer(file: file, findings)
         while try !composer.take(unsafe nextEvent(&parser, file, bytes)) {}
         return .success(composer.root)
       } catch {
@@ -97,7 +99,15 @@ enum YAMLDocument {
     let mark = unsafe parser.problem_mark
     return Finding(
       place: Place(file: file, line: mark.line + 1, column: mark.column + 1),
-      text: "not YAML: \(context)\(problem)")
+      text: "not YAML: \(context)\(problem)\(hint(mark, bytes))")
+  }
+}
+
+extension YAMLDocument {
+  /// The commonest slip has a message that does not name it.
+  private static func hint(_ mark: yaml_mark_t, _ bytes: [UInt8]) -> String {
+    bytes.indices.contains(mark.index) && bytes[mark.index] == 0x09
+      ? ": it is a tab, indent with spaces" : ""
   }
 }
 
@@ -133,7 +143,12 @@ private struct Composer {
   private var anchors: [String: YAMLNode] = [:]
   private var openAnchors: Set<String> = []
 
-  init(file: String) { self.file = file }
+  private let findings: Findings
+
+  init(file: String, _ findings: Findings) {
+    self.file = file
+    self.findings = findings
+  }
 
   /// Takes one event; true when it was the last.
   mutating func take(_ event: Event) throws(Finding) -> Bool {
@@ -147,7 +162,7 @@ private struct Composer {
       }
     case .alias(let name): try add(alias(name, at: event.place))
     case .scalar(let text, let isPlain):
-      let scalar = try YAMLNode.Content.scalar(text, isPlain: resolves(text, isPlain, event))
+      let scalar = YAMLNode.Content.scalar(text, isPlain: resolves(text, isPlain, event))
       try close(scalar, event.anchor, event.place, weight: 1, depth: 0)
     case .listStart, .mapStart: try begin(event)
     case .end:
@@ -171,7 +186,7 @@ private struct Composer {
     var isMap = false
     if case .mapStart = event.kind { isMap = true }
     if let tag = event.tag, tag != coreTag + (isMap ? "map" : "seq") {
-      throw foreignTag(tag, event.place)
+      reportForeignTag(tag, event.place)
     }
     guard open.count < Limits.nesting else { throw tooDeep(event.place) }
     if let anchor = event.anchor { openAnchors.insert(anchor) }
@@ -219,12 +234,14 @@ private struct Composer {
   /// Whether the core schema is to resolve the scalar, after its tag if it has one.
   private func resolves(
     _ text: String, _ isPlain: Bool, _ event: Event
-  ) throws(Finding) -> Bool {
+  ) -> Bool {
     switch event.tag {
     case nil: return isPlain
     case "!", coreTag + "str": return false
     case let tag? where tag == coreTag + CoreScalar(text).tag: return true
-    case let tag?: throw foreignTag(tag, event.place)
+    case let tag?:
+      reportForeignTag(tag, event.place)
+      return isPlain
     }
   }
 
@@ -232,8 +249,9 @@ private struct Composer {
     Finding(place: place, text: "nested more than \(Limits.nesting) deep")
   }
 
-  private func foreignTag(_ tag: String, _ place: Place) -> Finding {
-    Finding(place: place, text: "the tag \(tag) does not fit here: leave it out")
+  /// Reading goes on as if the tag were not there.
+  private func reportForeignTag(_ tag: String, _ place: Place) {
+    findings.error(place, "the tag \(JSON.string(tag).text) does not fit here: leave it out")
   }
 }
 

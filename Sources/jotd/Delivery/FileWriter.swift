@@ -11,7 +11,7 @@ enum FileWriter {
     _ content: [UInt8], to file: FileDelivery, in folder: Folder
   ) throws(Failure) {
     do throws(SystemError) {
-      if folder.isSticky { try refuseForeign(file, folder) }
+      try refuseOtherThanFile(file, folder)
       if file.inPlace {
         try writeThrough(content, file, folder)
       } else {
@@ -97,17 +97,25 @@ enum FileWriter {
     }
   }
 
-  /// In a sticky folder a foreign file cannot be replaced, and would not be safe to.
-  private static func refuseForeign(_ file: FileDelivery, _ folder: Folder) throws(SystemError) {
-    let owner: UInt32
-    do { owner = try folder.descriptor.status(of: file.path.name).owner } catch {
+  /// Replaces files, and links to them, but no device, pipe or socket; and in a sticky folder no
+  /// foreign file, which could not be replaced and would not be safe to.
+  static func refuseOtherThanFile(_ file: FileDelivery, _ folder: Folder) throws(SystemError) {
+    let found: FileStatus
+    do { found = try folder.descriptor.status(of: file.path.name) } catch {
       if error.isNotFound { return }
       throw error
     }
-    guard Accounts.trusted.contains(owner) else { throw SystemError(code: EPERM) }
+    switch found.kind {
+    case .file, .link: break
+    case .folder: throw SystemError(code: EISDIR)
+    default: throw SystemError(code: EINVAL)
+    }
+    if folder.isSticky, found.owner != Accounts.own, Accounts.own != 0 || found.owner != 0 {
+      throw SystemError(code: EPERM)
+    }
   }
 
-  private static func explain(_ error: SystemError, _ file: FileDelivery) -> Failure {
+  static func explain(_ error: SystemError, _ file: FileDelivery) -> Failure {
     let user = Accounts.describe(user: Accounts.own)
     let advice =
       switch error.code {

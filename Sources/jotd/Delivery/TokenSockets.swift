@@ -42,6 +42,7 @@ final class TokenSockets: Sendable {
         TokenConnection(
           channel.eventLoop.makeSucceededFuture(current.token.withLock(\.self))))
     }
+    listener.begin()
     served.withLock {
       $0[delivery.path] = Served(delivery: delivery, listener: listener, current: current)
     }

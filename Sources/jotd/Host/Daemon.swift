@@ -54,11 +54,11 @@ final class Daemon {
     hooks = HookRunner { [weak self] event in self?.hear(event) }
     hooks.configure(prepared.settings.hooks)
     service = QueryService(board, holds, control)
-    try openSocket(prepared.settings.socket)
   }
 
-  /// Delivers what is due and comes back; the rest happens on the main queue.
-  func start(_ prepared: Preparation) {
+  /// Delivers what is due and comes back; the rest happens on the main queue. Throws when the
+  /// query socket cannot be served: nothing was delivered then.
+  func start(_ prepared: Preparation) throws(Failure) {
     watchSignals()
     patience.setEventHandler { MainActor.assumeIsolated { self.losePatience() } }
     systemd.keepWatchdog()
@@ -68,6 +68,9 @@ final class Daemon {
     // Armed before the time is first read, so that no setting of the clock is missed.
     _ = clock.arm(nil)
     rotator.apply(prepared.settings.identities, at: .now)
+    // Whoever asks before the first token is told that it is missing, not that nothing is.
+    board.post(rotator.takeChanged())
+    try openSocket(prepared.settings.socket)
     takeStock(prepared.settings)
     turn()
   }
@@ -176,6 +179,13 @@ final class Daemon {
       credentials = new
     }
     socket = wanted
+    if isReady { beginServing() }
+  }
+
+  /// From READY on: whoever asked before waits, and is not told that tokens are missing.
+  private func beginServing() {
+    listener?.begin()
+    credentials?.begin()
   }
 
   // MARK: Hanging deliveries
@@ -271,7 +281,10 @@ final class Daemon {
   private func announce() {
     if owesReady, rotator.unsettled == 0 {
       owesReady = false
-      if !isReady { log.report(.ready(identities: rotator.count)) }
+      if !isReady {
+        log.report(.ready(identities: rotator.count))
+        beginServing()
+      }
       isReady = true
       systemd.ready()
     }
@@ -308,7 +321,8 @@ final class Daemon {
     lanes.close()
     let deadline = ContinuousClock.now + Limits.farewell
     while lanes.isWorking, ContinuousClock.now < deadline { usleep(5_000) }
-    journal.flush(within: Limits.farewell)
+    journal.flush(within: Limits.farewell / 2)
+    systemd.flush(within: Limits.farewell / 2)
     exit(0)
   }
 }

@@ -9,7 +9,7 @@ struct SystemError: Error, Sendable {
 
   /// The host's words for it, always in English: jotd sets no locale.
   var reason: String { unsafe String(cString: strerror(code)) }
-  var isNotFound: Bool { code == ENOENT || code == ENOTDIR }
+  var isNotFound: Bool { code == ENOENT }
 
   /// The error that the calling thread's last system call left.
   static var last: SystemError { SystemError(code: errno) }
@@ -233,9 +233,11 @@ enum FileSystem {
     return names
   }
 
-  /// The bytes of a file; EFBIG when it has more than `limit`.
+  /// The bytes of a regular file; EFBIG when it has more than `limit`, EINVAL when it is something
+  /// else. Does not wait for whoever might write to a pipe.
   static func contents(of path: String, upTo limit: Int) throws(SystemError) -> [UInt8] {
-    let file = try Descriptor.open(path)
+    let file = try Descriptor.open(path, [.nonBlocking])
+    guard try file.status().kind == .file else { throw SystemError(code: EINVAL) }
     return try file.read(upTo: limit)
   }
 

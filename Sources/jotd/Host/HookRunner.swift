@@ -185,6 +185,6 @@ private func withStrings<Value>(
 ) -> Value {
   var pointers = unsafe strings.map { unsafe strdup($0) }
   unsafe pointers.append(nil)
-  defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
+  defer { unsafe pointers.forEach { unsafe free($0) } }
   return unsafe pointers.withUnsafeBufferPointer { unsafe use($0.baseAddress!) }
 }

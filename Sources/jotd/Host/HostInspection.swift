@@ -5,10 +5,10 @@ enum HostInspection {
   /// Finds folders that cannot be trusted, which no start and no reload accepts. A folder that is not there is no reason not to start:
   /// it may come, and deliveries try again.
   static func inspectTrust(_ settings: Settings, _ findings: Findings) {
+    var known = Known(settings)
     inspect(settings) { delivery, place, folder in
       switch folder {
-      case .success(let folder):
-        if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
+      case .success(let folder): inspectPlace(delivery, place, folder, &known, findings)
       case .failure(let failure):
         if failure.code == 0 { findings.error(place, failure.description) }
       }
@@ -29,10 +29,11 @@ enum HostInspection {
 
   /// Finds all that would make a delivery fail now.
   static func inspectDeliveries(_ settings: Settings, _ findings: Findings) {
+    var known = Known(settings)
     inspect(settings) { delivery, place, folder in
       switch folder {
       case .success(let folder):
-        if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
+        inspectPlace(delivery, place, folder, &known, findings)
         for fault in faults(delivery, folder) { findings.error(place, fault) }
       case .failure(let failure): findings.error(place, failure.description)
       }
@@ -57,6 +58,56 @@ enum HostInspection {
     return faults
   }
 
+  /// What a delivery must not be: by inode, because a path can have several names.
+  private struct Known {
+    struct Inode: Hashable {
+      let device: UInt64
+      let inode: UInt64
+    }
+    struct Name: Hashable {
+      let folder: Inode
+      let name: Path
+    }
+
+    /// The files that jotd reads.
+    let read: [Inode: String]
+    /// The places of the deliveries so far.
+    var taken: [Name: Place] = [:]
+
+    init(_ settings: Settings) {
+      var read: [Inode: String] = [:]
+      var paths = settings.files.map { ($0, "the configuration") }
+      if let secret = SecretReader(signing: settings.signing).path {
+        paths.append((secret, "the secret"))
+      }
+      for (path, meaning) in paths {
+        guard let status = try? FileSystem.status(of: path) else { continue }
+        read[Inode(device: status.device, inode: status.inode)] = meaning
+      }
+      self.read = read
+    }
+  }
+
+  private static func inspectPlace(
+    _ delivery: Delivery, _ place: Place, _ folder: Folder, _ known: inout Known,
+    _ findings: Findings
+  ) {
+    if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
+    if let target = try? folder.descriptor.status(of: delivery.path.name),
+      let meaning = known.read[Known.Inode(device: target.device, inode: target.inode)]
+    {
+      findings.error(place, "\(delivery.path) is \(meaning) itself: deliver elsewhere")
+    }
+    guard let status = try? folder.descriptor.status() else { return }
+    let name = Known.Name(
+      folder: Known.Inode(device: status.device, inode: status.inode),
+      name: Path(delivery.path.name))
+    if let first = known.taken[name], first != place {
+      findings.error(place, "\(delivery.path) is the same file as the one delivered to in \(first)")
+    }
+    known.taken[name] = place
+  }
+
   private static func inPlaceFaults(_ file: FileDelivery, _ folder: Folder) -> [String] {
     guard let kind = try? folder.descriptor.status(of: file.path.name).kind else {
       return ["\(file.path) is not there: in_place needs a file that is there already"]
@@ -76,8 +127,10 @@ enum HostInspection {
           + "set in_place: true (readers can then see a torn file)"
       ]
     }
-    let kind = try? folder.descriptor.status(of: file.path.name).kind
-    return kind == .folder ? ["\(file.path) is a folder"] : []
+    do throws(SystemError) {
+      try FileWriter.refuseOtherThanFile(file, folder)
+      return []
+    } catch { return [FileWriter.explain(error, file).description] }
   }
 
   private static func ownershipFaults(_ delivery: Delivery) -> [String] {

@@ -112,7 +112,7 @@ struct JournalEntry {
       case .refused(let user, let unit, let deed):
         JournalEntry(
           .warning, "8d3e3b0bc70b448eb081635409868097",
-          "user \(Accounts.describe(user: user))\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
+          "uid \(user)\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
         ).with("JOTD_PEER_UID", String(user)).with("JOTD_PEER_UNIT", unit)
       case .hookFailed(let hook, let failure):
         JournalEntry(

@@ -31,7 +31,12 @@ var terminalColumns: Int? {
 func printRaw(_ text: String) { write(text, to: 1) }
 
 private func write(_ text: String, to number: Int32) {
-  guard let copy = try? result({ dup(number) }) else { return }
-  // A reader that went away has what it wanted.
-  try? Descriptor(owning: copy).write(Array(text.utf8))
+  do throws(SystemError) {
+    try Descriptor(owning: try result { dup(number) }).write(Array(text.utf8))
+  } catch {
+    guard number == 1 else { return }
+    // EX_IOERR of sysexits(3): whoever wanted the output has not got it.
+    writeToStandardError("jotd: standard output cannot be written: \(error.reason)\n")
+    exit(74)
+  }
 }

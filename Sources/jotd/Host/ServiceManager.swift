@@ -3,11 +3,16 @@ import CSystemd
 import Dispatch
 import Glibc
 import Rotation
+import Synchronization
 
 /// Tells systemd how the service stands (sd_notify(3)). Says nothing when not started by it.
 @MainActor
 final class ServiceManager {
   private var lastStatus = ""
+  /// The service manager may be slow to read: it is told on a queue of its own, and what it did
+  /// not get around to is left out.
+  private let queue = DispatchQueue(label: "jotd.notify")
+  private let waiting = Mutex(0)
   private var watchdog: (any DispatchSourceTimer)?
 
   /// One line that `systemctl status` shows; sent only when it changed.
@@ -38,5 +43,23 @@ final class ServiceManager {
     watchdog = timer
   }
 
-  private func notify(_ text: String) { unsafe sd_notify(0, text) }
+  private func notify(_ text: String) {
+    let isFull = waiting.withLock { waiting in
+      if waiting >= Limits.notifyBacklog { return true }
+      waiting += 1
+      return false
+    }
+    if isFull { return }
+    queue.async { [self] in
+      unsafe sd_notify(0, text)
+      waiting.withLock { $0 -= 1 }
+    }
+  }
+
+  /// Waits until all is told, or for `limit`.
+  func flush(within limit: Duration) {
+    let done = DispatchSemaphore(value: 0)
+    queue.async { done.signal() }
+    _ = done.wait(timeout: .now() + .microseconds(Int(limit.microseconds)))
+  }
 }

@@ -17,8 +17,9 @@ final class Listener: Sendable {
   static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
   /// Uses the socket that systemd handed over for `path` or under `handedOver`, and makes one at
-  /// `path` otherwise. Must not be called on the event loop. `accept` gets each new connection, on the event loop,
-  /// with its peer; it adds handlers, or throws to have it closed.
+  /// `path` otherwise. Callers can connect from then on, and wait until `begin`. Must not be called
+  /// on the event loop. `accept` gets each new connection, on the event loop, with its peer; it
+  /// adds handlers, or throws to have it closed.
   init(
     _ path: Path, owner: UInt32?, group: UInt32?, mode: UInt16, handedOver name: String? = nil,
     accept: @escaping @Sendable (any Channel, Peer) throws -> Void
@@ -35,6 +36,7 @@ final class Listener: Sendable {
       made = try? folder.descriptor.status(of: path.name)
     }
     let bootstrap = ServerBootstrap(group: Listener.group)
+      .serverChannelOption(.autoRead, value: false)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
@@ -61,6 +63,9 @@ final class Listener: Sendable {
     guard let found = try? FileSystem.status(of: path.description) else { return false }
     return found.inode == made.inode && found.device == made.device
   }
+
+  /// Takes in those who wait, and whoever comes from now on.
+  func begin() { channel.setOption(.autoRead, value: true).whenComplete { _ in } }
 
   /// Ends the listener, and removes its socket if that is still its own.
   func close() {

@@ -44,10 +44,14 @@ struct Peer: Sendable {
     let lines = text.split(separator: "\n").map { line in
       line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
     }
-    let ours =
-      lines.first { $0.count == 3 && $0[1] == "name=systemd" }
-      ?? lines.first { $0.count == 3 && $0[0] == "0" && $0[1].isEmpty }
-    guard let path = ours?[2], !path.contains("..") else { return nil }
+    // The unified hierarchy, and for hosts that have both, or none, systemd's own.
+    let unified = lines.first { $0.count == 3 && $0[0] == "0" && $0[1].isEmpty }
+    let legacy = lines.first { $0.count == 3 && $0[1] == "name=systemd" }
+    return [unified, legacy].lazy.compactMap { $0.flatMap { unit(onPath: $0[2]) } }.first
+  }
+
+  private static func unit(onPath path: Substring) -> String? {
+    guard !path.contains("..") else { return nil }
     let names = path.split(separator: "/")
     guard let name = names.first(where: { !$0.hasSuffix(".slice") }),
       name.hasSuffix(".service") || name.hasSuffix(".scope")

@@ -294,10 +294,9 @@ extension Token {
 }
 
 extension Peer: CustomStringConvertible {
-  /// For messages: `user camera (uid 999), unit camera-client.service`.
-  var description: String {
-    "user \(Accounts.describe(user: user))" + (unit.map { ", unit \($0)" } ?? "")
-  }
+  /// For messages: `uid 999, unit camera-client.service`. By number, because to look a name up can
+  /// take a while where users come over a network.
+  var description: String { "uid \(user)" + (unit.map { ", unit \($0)" } ?? "") }
 }
 
 extension Instant {

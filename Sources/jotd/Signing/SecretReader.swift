@@ -92,6 +92,9 @@ struct SecretReader {
         if case .file = signing.source, status.mode & 0o007 != 0 {
           throw SystemError(code: SecretReader.openToOthers)
         }
+        if case .file = signing.source, !Accounts.trusted.contains(status.owner) {
+          throw SystemError(code: SecretReader.foreign)
+        }
       case .pipe where allowsPipe:
         // Opened anew, because the first does not wait for whoever writes.
         let pipe = try Descriptor.open(path)
@@ -109,10 +112,13 @@ struct SecretReader {
 
   /// No errno: a permission that should not be there.
   private static let openToOthers: Int32 = -1
+  private static let foreign: Int32 = -2
 
   private static func explanation(_ error: SystemError, _ path: String) -> String {
     switch error.code {
     case openToOthers: "can be read by others than its owner and group: chmod o= \(path)"
+    case foreign:
+      "belongs to neither root nor jotd's own user, so somebody else knows it: chown root \(path)"
     case EFBIG: "is longer than \(Limits.secretBytes) bytes: that is no secret"
     case EINVAL: "is not a file"
     case EACCES, EPERM:

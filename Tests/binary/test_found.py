@@ -1,0 +1,232 @@
+"""What people found who tried to break jotd; each test is one of their findings."""
+
+import os
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import JOTD, SECRET, claims_of, eventually, jotd, needs_root
+
+
+def test_a_pipe_among_the_configuration_files_does_not_hang(home):
+    home.one()
+    daemon = home.start().ready()
+    folder = home.path("jotd.d")
+    folder.mkdir()
+    os.mkfifo(folder / "x.yaml")
+    assert "x.yaml:1:1: is not a regular file" in jotd(
+        "check", "--config", home.config, expect=78).stderr
+    daemon.reload()
+    assert daemon.count("is refused") == 1
+    daemon.wait_for("new token", 2)
+    assert daemon.stop() == 0
+
+
+def test_a_file_in_place_of_the_folder_does_not_drop_identities(home):
+    home.one()
+    home.path("jotd.d").write_text("")
+    assert "jotd.d: cannot be read: Not a directory" in jotd(
+        "check", "--config", home.config, expect=78).stderr
+
+
+def test_a_service_manager_that_does_not_read_stops_nothing(home):
+    home.one(life="3s", before="1s")
+    path = str(home.path("notify"))
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(path)
+    daemon = home.start(env={"NOTIFY_SOCKET": path})
+    daemon.wait_for("new token", 16, within=60)
+    assert claims_of(home.read("a.jwt"))["exp"] - time.time() > 1
+    begin = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - begin < 1
+    assert b"READY=1" in b"".join(listener.recv(4096) for _ in range(3))
+
+
+def test_notifications(home):
+    home.one(life="1d", before="1h")
+    path = str(home.path("notify"))
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.settimeout(10)
+    listener.bind(path)
+    daemon = home.start(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
+    messages = []
+
+    def heard(text):
+        while not any(text in message for message in messages):
+            messages.append(listener.recv(4096).decode())
+        return next(message for message in messages if text in message)
+    heard("READY=1")
+    assert home.path("a.jwt").exists()
+    assert "1 identity, all delivered; next rotation 20" in heard("all delivered")
+    heard("WATCHDOG=1")
+    messages.clear()
+    daemon.reload()
+    assert "MONOTONIC_USEC=" in heard("RELOADING=1")
+    heard("READY=1")
+    daemon.stop()
+    heard("STOPPING=1")
+
+
+@pytest.mark.parametrize("target", ["secret", "jotd.yaml", "jotd.d/x.yaml", "alias/secret"])
+def test_jotd_does_not_overwrite_what_it_reads(home, target):
+    home.path("jotd.d").mkdir()
+    home.path("jotd.d/x.yaml").write_text("identities: {}\n")
+    home.path("alias").symlink_to(".")
+    home.one(deliver=f"[ {{ file: @/{target} }} ]")
+    for command in ("check", "run"):
+        assert "itself: deliver elsewhere" in jotd(
+            command, "--config", home.config, expect=78).stderr
+    assert home.secret.read_text() == SECRET
+
+
+def test_two_names_of_one_file_are_one_file(home):
+    home.path("d").mkdir()
+    home.path("dl").symlink_to("d")
+    home.configure(
+        "  a: { user_id: u, role: viewer, deliver: [ { file: @/d/same } ] }\n"
+        "  b: { user_id: u, role: admin, deliver: [ { file: @/dl/same } ] }\n")
+    for command in ("check", "run"):
+        assert "is the same file as the one delivered to in" in jotd(
+            command, "--config", home.config, expect=78).stderr
+
+
+@pytest.mark.parametrize("command", [
+    ["secret"], ["mint", "--user-id", "u", "--role", "admin", "--secret-env", "S"],
+    ["decode", "eyJhbGciOiJIUzI1NiJ9.e30."], ["--version"]])
+def test_output_that_cannot_be_written_is_an_error(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([JOTD, *command], stdout=full, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "S": SECRET})
+    assert done.returncode == 74 and "No space left" in done.stderr
+
+
+SLIPS = [
+    "secret: { file: SECRET }", "secret: { env: SECRET }", "secret: { credential: SECRET/x }",
+    "secret: { env: A, encoding: SECRET }", "secret: SECRET", "secret: { SECRET: x }",
+    "algorithm: SECRET", "SECRET: x", "secret: { file: [ SECRET ] }", "secret: { env: 1SECRET }",
+]
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_secret_in_the_wrong_place_is_not_repeated(home, slip):
+    secret = "Q9zzTOPxSECRETxq0123456789"
+    home.config.write_text(
+        "signing: { " + slip.replace("SECRET", secret) + " }\nidentities: {}\n")
+    done = jotd("check", "--config", home.config, expect=78)
+    assert secret not in done.stderr and done.stderr
+    done = subprocess.run(
+        [JOTD, "mint", "--secret-env", secret, "--user-id", "u", "--role", "admin"],
+        capture_output=True, text=True)
+    assert done.returncode == 78 and secret not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["verify", "x", "TOKEN"], ["TOKEN"], ["verify", "--required-role", "TOKEN", "x"],
+    ["decode", "--TOKEN"], ["mint", "--user-id", "u", "--role", "TOKEN"]])
+def test_a_token_in_the_wrong_place_is_not_repeated(arguments):
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJ1IjoxfQ.c2lnbmF0dXJl"
+    done = jotd(*[a.replace("TOKEN", token) for a in arguments], expect=64)
+    assert "c2ln" not in done.stderr and "eyJ" not in done.stderr
+
+
+def test_a_foreign_tag_hides_nothing_else(home):
+    home.config.write_text(
+        f"signing: {{ secret: {{ file: {home.secret} }}, foo: 1 }}\nidentities:\n"
+        "  a: { user_id: !int u, role: vewer }\n")
+    text = jotd("check", "--config", home.config, expect=78).stderr
+    assert len(text.splitlines()) == 3 and "viewer" in text and "!int" in text
+
+
+def test_a_tab_is_called_a_tab(home):
+    home.config.write_text("signing:\n\tsecret: x\n")
+    assert "it is a tab" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+def test_configurations_that_everybody_can_write_are_refused(home):
+    home.one()
+    home.config.chmod(0o666)
+    assert "can be written by everybody" in jotd("check", "--config", home.config, expect=78).stderr
+    home.config.chmod(0o644)
+    home.path("jotd.d").mkdir()
+    home.path("jotd.d").chmod(0o777)
+    assert "can be written by everybody" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+@needs_root
+def test_configurations_and_secrets_of_other_users(home):
+    home.one()
+    os.chown(home.config, 65534, 65534)
+    done = jotd("check", "--config", home.config)
+    assert "belongs to nobody (uid 65534), who can have any token made" in done.stderr
+    os.chown(home.secret, 65534, 65534)
+    assert "somebody else knows it" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+@needs_root
+def test_devices_pipes_and_sockets_are_not_replaced(home):
+    for name, make in [
+        ("null", lambda p: os.mknod(p, 0o20666, os.makedev(1, 3))), ("pipe", os.mkfifo),
+        ("sock", lambda p: socket.socket(socket.AF_UNIX).bind(str(p)))]:
+        make(home.path(name))
+        before = home.path(name).lstat().st_mode
+        home.one(deliver=f"[ {{ file: @/{name} }} ]")
+        assert "other than a file" in jotd("check", "--config", home.config, expect=78).stderr
+        daemon = home.start().ready()
+        daemon.wait_for("something other than a file")
+        daemon.stop()
+        assert home.path(name).lstat().st_mode == before
+
+
+def test_refresh_makes_no_token_that_is_due_at_once(tmp_path):
+    token = jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "admin", "--lifetime",
+                 "100s", env={"S": SECRET}).stdout.strip()
+    for more in (["--lifetime", "2s"], ["--lifetime", "1h"], ["--refresh-before", "25h"]):
+        done = jotd("refresh", "--secret-env", "S", *more, token, env={"S": SECRET}, expect=64)
+        assert done.stdout == "" and "below the lifetime" in done.stderr
+
+
+def test_numbers_that_no_reader_can_hold_are_refused():
+    for claim in ("a=1e400", 'a={"b":[1e999]}'):
+        jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "admin", "--claim", claim,
+             env={"S": SECRET}, expect=64)
+
+
+def test_verify_answers_in_json_whatever_comes(tmp_path):
+    for stdin in ("a" * 5_000_000, "", "\n" * 100_000):
+        done = jotd("verify", "--json", "--secret-env", "S", stdin=stdin, env={"S": SECRET}, expect=65)
+        assert '"reason":"malformed"' in done.stdout
+
+
+def test_sighup_at_once_does_not_kill(home):
+    home.one()
+    for delay in (0.02, 0.03, 0.05):
+        daemon = home.start()
+        time.sleep(delay)
+        daemon.process.send_signal(1)
+        daemon.ready()
+        assert daemon.stop() == 0
+
+
+def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home):
+    """A file system that does not answer, by delaying one process's fsync for one folder."""
+    home.configure(
+        "  a:\n    user_id: a\n    role: admin\n    lifetime: 3s\n    refresh_before: 1s\n"
+        "    deliver: [ { file: @/a.jwt } ]\n"
+        "  b:\n    user_id: b\n    role: admin\n    lifetime: 3s\n    refresh_before: 1s\n"
+        "    deliver: [ { file: @/slow/b.jwt } ]\n")
+    kind = subprocess.run(["stat", "-f", "-c", "%T", home.folder], capture_output=True, text=True)
+    if kind.stdout.strip() in ("tmpfs", "ramfs"):
+        pytest.skip("nothing is synced on a file system in memory")
+    home.path("slow").mkdir()
+    slow = home.path("slow")
+    daemon = home.start(prefix=[
+        "strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", slow, "-e",
+        "inject=fsync:delay_enter=6000000"])
+    daemon.wait_for("writing hangs", within=20)
+    count = daemon.count("a: new token")
+    daemon.wait_for("a: new token", count + 2, within=15)
+    assert claims_of(home.read("a.jwt"))["exp"] > time.time() + 1

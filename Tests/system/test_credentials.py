@@ -1,0 +1,131 @@
+"""Credentials for units by LoadCredential=, and sockets that systemd hands over."""
+
+import re
+import time
+
+import pytest
+
+from conftest import eventually
+
+CONFIG = """
+signing: { secret: { credential: jwt-secret } }
+socket:
+  path: /run/jotd/jotd.sock
+  credentials: /run/jotd/credentials.sock
+  mode: "0666"
+identities:
+  one: { user_id: u1, role: viewer, allow: [ { unit: client-one.service }, { unit: 'esc@a-b\\x2fc.service' } ] }
+  two: { user_id: u2, role: viewer, allow: [ { unit: client-two.service } ] }
+"""
+CLIENT = """
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+DynamicUser=yes
+LoadCredential={credential}:/run/jotd/credentials.sock
+ExecStart=/bin/sh -c 'printf "got:%%s" "$(cat $CREDENTIALS_DIRECTORY/{credential})"'
+"""
+
+
+@pytest.fixture
+def credentials(installed):
+    before = installed.sh("cat /etc/jotd/jotd.yaml").stdout
+    installed.write("/etc/jotd/jotd.yaml", CONFIG)
+    installed.sh("systemctl reset-failed; systemctl restart jotd")
+    for unit, credential in [
+        ("client-one", "one"), ("client-two", "two"), ("thief", "one"), ("esc@", "one")]:
+        installed.write(
+            f"/etc/systemd/system/{unit}.service", CLIENT.format(credential=credential))
+    installed.sh("systemctl daemon-reload")
+    yield installed
+    installed.write("/etc/jotd/jotd.yaml", before)
+
+
+def output(container, unit):
+    text = container.sh(f"journalctl -u '{unit}' -o cat --no-pager").stdout
+    return re.findall(r"^got:(.*)$", text, re.M)
+
+
+def user_of(token):
+    import base64
+    import json
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["user_id"]
+
+
+def test_units_get_their_token_and_none_gets_anothers(credentials):
+    credentials.sh("systemctl start client-one client-two")
+    assert user_of(output(credentials, "client-one")[-1]) == "u1"
+    assert user_of(output(credentials, "client-two")[-1]) == "u2"
+    escaped = r"esc@a-b\x2fc.service"
+    credentials.sh(f"systemctl start '{escaped}'")
+    assert user_of(output(credentials, escaped)[-1]) == "u1"
+    done = credentials.sh("systemctl start thief", check=False)
+    assert done.returncode != 0, "a unit that is not named must not start with an empty credential"
+    assert output(credentials, "thief") == []
+    journal = credentials.sh("journalctl -u jotd --no-pager -o cat").stdout
+    assert "unit thief.service, may not load the credential one" in journal
+    credentials.sh("systemctl stop client-one client-two; systemctl reset-failed thief")
+
+
+def test_a_unit_that_starts_first_waits_for_its_token(credentials):
+    # Without its secret's key no token can be minted: here, without a daemon nobody answers, and
+    # with socket activation the connection waits for the daemon.
+    credentials.write("/etc/systemd/system/jotd-credentials.socket", (
+        "[Socket]\nListenStream=/run/jotd/credentials.sock\nFileDescriptorName=credentials\n"
+        "Service=jotd.service\nSocketMode=0600\n"))
+    credentials.sh("systemctl stop jotd; rm -rf /run/jotd; systemctl daemon-reload; "
+                   "systemctl start jotd-credentials.socket")
+    try:
+        credentials.sh("systemctl start client-two")
+        assert user_of(output(credentials, "client-two")[-1]) == "u2"
+        assert credentials.sh("systemctl is-active jotd").stdout.strip() == "active"
+    finally:
+        credentials.sh("systemctl stop client-two jotd jotd-credentials.socket; "
+                       "rm /etc/systemd/system/jotd-credentials.socket; systemctl daemon-reload")
+
+
+def test_the_query_socket_may_be_handed_over(credentials):
+    from conftest import ROOT
+    credentials.write(
+        "/etc/systemd/system/jotd.socket", (ROOT / "systemd/jotd.socket").read_text())
+    credentials.sh("systemctl stop jotd; systemctl daemon-reload; systemctl start jotd.socket")
+    try:
+        done = credentials.sh("jotd health")
+        assert done.stdout.startswith("JOTD OK - 2 of 2 identities fresh")
+        inode = credentials.sh("stat -c %i /run/jotd/jotd.sock").stdout
+        credentials.sh("systemctl restart jotd")
+        assert credentials.sh("stat -c %i /run/jotd/jotd.sock").stdout == inode
+        assert credentials.sh("jotd health").stdout.startswith("JOTD OK")
+    finally:
+        credentials.sh("systemctl stop jotd.socket jotd; rm /etc/systemd/system/jotd.socket; "
+                       "systemctl daemon-reload")
+
+
+def test_units_are_known_on_the_query_socket(credentials):
+    for unit, code in [("client-one", "200"), ("thief", "403")]:
+        credentials.write(f"/etc/systemd/system/{unit}.service", (
+            "[Service]\nType=oneshot\nDynamicUser=yes\nExecStart=/usr/bin/curl -s -o /dev/null "
+            "-w code:%%{http_code}\\\\n --unix-socket /run/jotd/jotd.sock "
+            "http://jotd/v1/identities/one/token\n"))
+        credentials.sh(f"systemctl daemon-reload; systemctl start {unit}")
+        text = credentials.sh(f"journalctl -u {unit} -o cat --no-pager").stdout
+        assert f"code:{code}" in text, text
+    journal = credentials.sh("journalctl -u jotd --no-pager -o json").stdout
+    assert '"JOTD_PEER_UNIT":"thief.service"' in journal
+
+
+def test_hooks_reload_units(credentials):
+    credentials.write("/etc/systemd/system/reloads.service", (
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+        "ExecReload=/bin/sh -c 'echo reloaded'\n"))
+    credentials.write("/etc/jotd/jotd.yaml", CONFIG + (
+        "  three: { user_id: u3, role: viewer, on_rotate: [ { reload: reloads.service } ] }\n"))
+    # A user other than root needs leave to manage units: here jotd runs as root.
+    credentials.write("/etc/systemd/system/jotd.service.d/root.conf", "[Service]\nUser=root\n")
+    try:
+        credentials.sh("systemctl daemon-reload; systemctl start reloads; systemctl restart jotd")
+        eventually(lambda: "reloaded" in credentials.sh(
+            "journalctl -u reloads -o cat --no-pager").stdout)
+    finally:
+        credentials.sh("rm -r /etc/systemd/system/jotd.service.d; systemctl daemon-reload")
