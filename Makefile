@@ -7,8 +7,9 @@ PREFIX ?= /usr
 DEMO := /tmp/jotd-demo
 JOTD := .build/release/jotd
 BUILD_PACKAGES := libssl-dev libsystemd-dev libyaml-dev pkg-config
-TEST_PACKAGES := python3-pytest python3-jwt jwt strace gcc libc6-dev curl prometheus bsdutils
-SYSTEM_PACKAGES := systemd systemd-container dbus man-db
+TEST_PACKAGES := python3-pytest python3-jwt jwt strace gcc libc6-dev curl prometheus bsdutils \
+  netcat-openbsd socat
+SYSTEM_PACKAGES := systemd systemd-container dbus man-db curl python3-pytest python3-jwt
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # install-missing, PACKAGES: installs those that dpkg does not have.
@@ -39,6 +40,8 @@ run: build
 	@echo "     cat $(DEMO)/viewer.jwt"
 	@echo "     $(CURDIR)/$(JOTD) decode < $(DEMO)/viewer.jwt"
 	@echo "     cat $(DEMO)/operator.env $(DEMO)/admin.json"
+	@echo "     $(CURDIR)/$(JOTD) status --watch --config $(CURDIR)/Config/demo.yaml"
+	@echo "     curl --unix-socket $(DEMO)/jotd.sock http://jotd/health"
 	@echo "   and again ten seconds later. Ctrl-C stops it."
 	@exec $(JOTD) run --config Config/demo.yaml
 
@@ -69,13 +72,13 @@ lint:
 
 install: build
 	install -D -m 0755 $(JOTD) $(DESTDIR)$(PREFIX)/bin/jotd
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/jotd.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/jotd.service systemd/jotd.socket
 	install -D -m 0644 systemd/jotd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jotd.conf
 	install -D -m 0644 systemd/jotd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/jotd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/jotd.catalog
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 doc/jotd.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 doc/jotd.yaml.5
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md systemd/camera-client.service
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(JOTD) --generate-completion-script bash \
 	  > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd

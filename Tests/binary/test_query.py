@@ -326,6 +326,23 @@ def open_the_way(path):
 
 
 @needs_root
+def test_a_held_request_does_not_outlive_its_permission(query):
+    query.serve(allow="[ { user: '5001' } ]")
+    daemon = query.start().ready()
+    open_the_way(query.folder)
+    etag = query.ask("/v1/identities/a/token").headers["ETag"]
+    held = subprocess.Popen(
+        ["setpriv", "--reuid=5001", "--regid=5001", "--clear-groups", "curl", "-sS", "-i",
+         "--unix-socket", str(query.path("s")), "-H", f"If-None-Match: {etag}",
+         "http://jotd/v1/identities/a/token?wait=20s"], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    query.serve(allow="[]")
+    daemon.reload()
+    answer = held.communicate(timeout=15)[0]
+    assert "403 Forbidden" in answer.splitlines()[0] and "eyJ" not in answer
+
+
+@needs_root
 def test_nothing_is_allowed_that_is_not_named(query):
     query.serve(allow="[ { user: '5001' }, { group: '6001' } ]", operators="[ { user: '5009' } ]")
     daemon = query.start().ready()

@@ -267,6 +267,8 @@ final class Daemon {
     }
     hooks.configure(prepared.settings.hooks)
     board.keep(Set(prepared.settings.identities.map(\.name)))
+    // What was removed or forbidden is not waited for any longer.
+    holds.releaseAll()
     takeStock(prepared.settings)
     return changes
   }
@@ -323,6 +325,7 @@ final class Daemon {
     while lanes.isWorking, ContinuousClock.now < deadline { usleep(5_000) }
     journal.flush(within: Limits.farewell / 2)
     systemd.flush(within: Limits.farewell / 2)
-    exit(0)
+    // At once: exit(3) would take libcrypto down under the threads that still use it.
+    _exit(0)
   }
 }

@@ -185,6 +185,6 @@ private func withStrings<Value>(
 ) -> Value {
   var pointers = unsafe strings.map { unsafe strdup($0) }
   unsafe pointers.append(nil)
-  defer { unsafe pointers.forEach { unsafe free($0) } }
+  defer { for index in strings.indices { unsafe free(pointers[index]) } }
   return unsafe pointers.withUnsafeBufferPointer { unsafe use($0.baseAddress!) }
 }

@@ -57,6 +57,9 @@ final class Holds: Sendable {
     for waiter in waiters { waiter.promise.succeed() }
   }
 
+  /// Lets all go.
+  func releaseAll() { for name in state.withLock({ Array($0.waiters.keys) }) { release(name) } }
+
   private func forget(_ name: String, _ number: UInt64) {
     state.withLock { state in
       guard let waiter = state.waiters[name]?.removeValue(forKey: number) else { return }

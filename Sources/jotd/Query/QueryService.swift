@@ -153,10 +153,10 @@ final class QueryService: Sendable {
       }
       let done = loop.makePromise(of: Void.self)
       control.rotate([name]) { done.succeed() }
-      return done.futureResult.map { self.tokenNow(name, request) }
+      return done.futureResult.map { self.tokenNow(name, request, peer) }
     }
     guard let wait = try span(request, "wait"), isKnown(request, standing) else {
-      return loop.makeSucceededFuture(tokenNow(name, request))
+      return loop.makeSucceededFuture(tokenNow(name, request, peer))
     }
     guard wait <= Limits.longestHold else {
       throw Problem(.badRequest, "wait is at most \(Limits.longestHold.timeSpan)")
@@ -168,15 +168,15 @@ final class QueryService: Sendable {
     }
     // Between the look at the board and the hold, a token may have come.
     if let standing = board[name], !isKnown(request, standing) { holds.release(name) }
-    return held.map { self.tokenNow(name, request) }
+    return held.map { self.tokenNow(name, request, peer) }
   }
 
-  /// The token as it is now, or 304 when the client has it.
-  private func tokenNow(_ name: String, _ request: Request) -> Response {
+  /// The token as it is now, or 304 when the client has it. Who may have it is asked again, because
+  /// a reload can have come since the request did.
+  private func tokenNow(_ name: String, _ request: Request, _ peer: Peer) -> Response {
     let now = Instant.now
-    guard let standing = board[name] else {
-      return .problem(.notFound, "the identity \(name) was removed")
-    }
+    let standing: Standing
+    do { standing = try readable(name, peer) } catch { return error.response }
     guard let token = standing.token, token.expiry > now else {
       return .problem(
         .serviceUnavailable,
