@@ -26,17 +26,10 @@ extension Findings {
   }
 
   private func accessRule(_ node: YAMLNode, _ name: String) -> AccessRule? {
-    let kinds = ["user", "group", "unit"]
-    guard let section = Section(node, name, keys: kinds, self) else { return nil }
-    let named = kinds.filter { section[$0] != nil }
-    guard named.count == 1, let value = section[named[0]] else {
-      error(
-        node.place,
-        "\(name) must name one of \(kinds.joined(separator: ", ")): it names "
-          + (named.isEmpty ? "none" : named.joined(separator: " and ")))
+    guard let (kind, value, section) = single(node, name, of: ["user", "group", "unit"]) else {
       return nil
     }
-    switch named[0] {
+    switch kind {
     case "user": return user(value, section.path("user")).map(AccessRule.user)
     case "group": return group(value, section.path("group")).map(AccessRule.group)
     default: return unit(value, section.path("unit")).map(AccessRule.unit)

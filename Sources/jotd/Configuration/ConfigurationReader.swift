@@ -82,35 +82,25 @@ struct ConfigurationReader {
   }
 
   private func readSecret(_ node: YAMLNode) -> (SecretSource, SecretEncoding)? {
-    let sources = ["env", "file", "credential"]
-    guard let section = Section(node, "signing.secret", keys: sources + ["encoding"], findings)
+    guard
+      let (kind, value, section) = findings.single(
+        node, "signing.secret", of: ["env", "file", "credential"], beside: ["encoding"])
     else { return nil }
     let encodings = SecretEncoding.allCases.map(\.rawValue)
     let encoding = section["encoding"].map {
       findings.choice($0, section.path("encoding"), of: encodings)
     }
-    let named = sources.filter { section[$0] != nil }
-    guard named.count == 1 else {
-      findings.error(
-        node.place,
-        "signing.secret must name one source of "
-          + "\(sources.joined(separator: ", ")): it names "
-          + (named.isEmpty ? "none" : named.joined(separator: " and ")))
-      return nil
-    }
-    guard let source = readSource(section, named[0]) else { return nil }
+    guard let source = readSource(value, kind, section.path(kind)) else { return nil }
     return (source, encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8)
   }
 
-  private func readSource(_ section: Section, _ key: String) -> SecretSource? {
-    guard let node = section[key] else { return nil }
-    let name = section.path(key)
-    switch key {
+  private func readSource(_ node: YAMLNode, _ kind: String, _ name: String) -> SecretSource? {
+    switch kind {
     case "file": return findings.path(node, name).map(SecretSource.file)
     case "env":
       guard let variable = findings.word(node, name) else { return nil }
-      guard isVariable(variable) else {
-        findings.error(node.place, "\(name) \(variableRule)")
+      guard Findings.isVariable(variable) else {
+        findings.error(node.place, "\(name) \(Findings.variableRule)")
         return nil
       }
       return .env(variable)
@@ -298,53 +288,10 @@ struct ConfigurationReader {
   }
 
   private mutating func readDelivery(_ node: YAMLNode, _ name: String) -> Delivery? {
-    let isSocket = node.hasKey("socket")
-    let keys =
-      isSocket
-      ? ["socket", "owner", "group", "mode"]
-      : ["file", "socket", "format", "variable", "owner", "group", "mode", "in_place"]
-    guard let section = Section(node, name, keys: keys, findings) else { return nil }
-    let owner = section["owner"].map { findings.user($0, section.path("owner")) }
-    let group = section["group"].map { findings.group($0, section.path("group")) }
-    let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
-    let delivery =
-      isSocket
-      ? readSocketDelivery(
-        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
-      : readFileDelivery(
-        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
-    guard let delivery else { return nil }
-    let place = (section["file"] ?? section["socket"])?.place ?? section.place
-    guard claim(delivery.path, at: place) else { return nil }
+    guard let (delivery, place) = findings.delivery(node, name), claim(delivery.path, at: place)
+    else { return nil }
     deliveryPlaces.append((delivery, place))
     return delivery
-  }
-
-  private func readFileDelivery(
-    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
-  ) -> Delivery? {
-    let path = section.required("file", "the path of the file to keep fresh, or a socket").flatMap {
-      findings.path($0, section.path("file"))
-    }
-    let format = readFormat(section)
-    let inPlace = section["in_place"].map { findings.bool($0, section.path("in_place")) }
-    guard let path, let format else { return nil }
-    return .file(
-      FileDelivery(
-        path: path, format: format, owner: owner, group: group,
-        mode: mode ?? (section["group"] == nil ? 0o600 : 0o640),
-        inPlace: inPlace.flatMap(\.self) ?? false))
-  }
-
-  private func readSocketDelivery(
-    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
-  ) -> Delivery? {
-    guard let node = section["socket"], let path = findings.socketPath(node, section.path("socket"))
-    else { return nil }
-    return .socket(
-      SocketDelivery(
-        path: path, owner: owner, group: group,
-        mode: mode ?? (section["group"] == nil ? 0o600 : 0o660)))
   }
 
   /// Notes that something is made at `path`; false, and an error, when something else is.
@@ -356,43 +303,4 @@ struct ConfigurationReader {
     firstAt[path] = place
     return true
   }
-
-  private func readFormat(_ section: Section) -> Format? {
-    let name =
-      section["format"].map { findings.choice($0, section.path("format"), of: Format.names) }
-      ?? "token"
-    if let name, name != "env", let node = section["variable"] {
-      findings.error(
-        node.place, "\(section.path("variable")) is only for format: env")
-      return nil
-    }
-    switch name {
-    case "token": return .token
-    case "json": return .json
-    case "header": return .header
-    case "env":
-      guard let node = section.required("variable", "the name before the = for format: env"),
-        let variable = findings.word(node, section.path("variable"))
-      else { return nil }
-      guard isVariable(variable) else {
-        findings.error(node.place, "\(section.path("variable")) \(variableRule)")
-        return nil
-      }
-      return .env(variable: variable)
-    default: return nil
-    }
-  }
-
-  // MARK: Variables
-
-  private func isVariable(_ name: String) -> Bool {
-    guard let first = name.utf8.first, !(0x30...0x39).contains(first) else { return false }
-    return name.utf8.allSatisfy {
-      (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0)
-        || $0 == 0x5f
-    }
-  }
-
-  private let variableRule =
-    "must be the name of a variable: letters, digits and _, not beginning with a digit"
 }

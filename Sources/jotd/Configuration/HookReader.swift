@@ -14,17 +14,10 @@ extension Findings {
   }
 
   private func hook(_ node: YAMLNode, _ name: String) -> Hook? {
-    let kinds = ["reload", "signal", "run"]
-    guard let section = Section(node, name, keys: kinds, self) else { return nil }
-    let named = kinds.filter { section[$0] != nil }
-    guard named.count == 1, let value = section[named[0]] else {
-      error(
-        node.place,
-        "\(name) must name one of \(kinds.joined(separator: ", ")): it names "
-          + (named.isEmpty ? "none" : named.joined(separator: " and ")))
+    guard let (kind, value, section) = single(node, name, of: ["reload", "signal", "run"]) else {
       return nil
     }
-    switch named[0] {
+    switch kind {
     case "reload": return unit(value, section.path("reload")).map { .reload(unit: $0) }
     case "signal": return signal(value, section.path("signal"))
     default: return command(value, section.path("run"))

@@ -43,6 +43,25 @@ struct Section {
   func path(_ key: String) -> String { "\(name).\(key)" }
 }
 
+extension Findings {
+  /// Reads a map that must have exactly one of `kinds`, and may have `others`; nil, and an error,
+  /// otherwise.
+  func single(
+    _ node: YAMLNode, _ name: String, of kinds: [String], beside others: [String] = []
+  ) -> (kind: String, value: YAMLNode, section: Section)? {
+    guard let section = Section(node, name, keys: kinds + others, self) else { return nil }
+    let named = kinds.filter { section[$0] != nil }
+    guard named.count == 1, let value = section[named[0]] else {
+      error(
+        node.place,
+        "\(name) must name one of \(kinds.joined(separator: ", ")): it names "
+          + (named.isEmpty ? "none" : named.joined(separator: " and ")))
+      return nil
+    }
+    return (named[0], value, section)
+  }
+}
+
 extension YAMLNode {
   /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
   /// the node is no map.

@@ -1,0 +1,91 @@
+import Rotation
+
+/// Reads one entry of a `deliver` list.
+extension Findings {
+  /// The delivery, and where its path stands; nil, and errors, when it is wrong.
+  func delivery(_ node: YAMLNode, _ name: String) -> (Delivery, Place)? {
+    let isSocket = node.hasKey("socket")
+    let keys =
+      isSocket
+      ? ["socket", "owner", "group", "mode"]
+      : ["file", "socket", "format", "variable", "owner", "group", "mode", "in_place"]
+    guard let section = Section(node, name, keys: keys, self) else { return nil }
+    let owner = section["owner"].map { user($0, section.path("owner")) }
+    let group = section["group"].map { self.group($0, section.path("group")) }
+    let mode = section["mode"].map { self.mode($0, section.path("mode")) }
+    let delivery =
+      isSocket
+      ? readSocketDelivery(
+        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
+      : readFileDelivery(
+        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
+    guard let delivery else { return nil }
+    return (delivery, (section["file"] ?? section["socket"])?.place ?? section.place)
+  }
+
+  private func readFileDelivery(
+    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
+  ) -> Delivery? {
+    let path = section.required("file", "the path of the file to keep fresh, or a socket").flatMap {
+      self.path($0, section.path("file"))
+    }
+    let format = readFormat(section)
+    let inPlace = section["in_place"].map { bool($0, section.path("in_place")) }
+    guard let path, let format else { return nil }
+    return .file(
+      FileDelivery(
+        path: path, format: format, owner: owner, group: group,
+        mode: mode ?? (section["group"] == nil ? 0o600 : 0o640),
+        inPlace: inPlace.flatMap(\.self) ?? false))
+  }
+
+  private func readSocketDelivery(
+    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
+  ) -> Delivery? {
+    guard let node = section["socket"], let path = socketPath(node, section.path("socket"))
+    else { return nil }
+    return .socket(
+      SocketDelivery(
+        path: path, owner: owner, group: group,
+        mode: mode ?? (section["group"] == nil ? 0o600 : 0o660)))
+  }
+
+  private func readFormat(_ section: Section) -> Format? {
+    let name =
+      section["format"].map { choice($0, section.path("format"), of: Format.names) }
+      ?? "token"
+    if let name, name != "env", let node = section["variable"] {
+      error(
+        node.place, "\(section.path("variable")) is only for format: env")
+      return nil
+    }
+    switch name {
+    case "token": return .token
+    case "json": return .json
+    case "header": return .header
+    case "env":
+      guard let node = section.required("variable", "the name before the = for format: env"),
+        let variable = word(node, section.path("variable"))
+      else { return nil }
+      guard Findings.isVariable(variable) else {
+        error(node.place, "\(section.path("variable")) \(Findings.variableRule)")
+        return nil
+      }
+      return .env(variable: variable)
+    default: return nil
+    }
+  }
+
+  // MARK: Variables
+
+  static func isVariable(_ name: String) -> Bool {
+    guard let first = name.utf8.first, !(0x30...0x39).contains(first) else { return false }
+    return name.utf8.allSatisfy {
+      (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0)
+        || $0 == 0x5f
+    }
+  }
+
+  static let variableRule =
+    "must be the name of a variable: letters, digits and _, not beginning with a digit"
+}
