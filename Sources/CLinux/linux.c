@@ -232,6 +232,9 @@ static int64_t milliseconds_now(void) { return linux_clock(CLOCK_MONOTONIC) / 10
 int linux_run(char *const *arguments, char *const *environment, int milliseconds, char *output,
               int room, int *length) {
   *length = 0;
+  // The daemon's capabilities are not the program's. Ambient ones count at execve(2) alone, so the
+  // thread loses nothing.
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) < 0)
     return -1;

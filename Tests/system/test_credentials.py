@@ -96,6 +96,7 @@ def test_the_query_socket_may_be_handed_over(credentials):
         inode = credentials.sh("stat -c %i /run/jotd/jotd.sock").stdout
         credentials.sh("systemctl restart jotd")
         assert credentials.sh("stat -c %i /run/jotd/jotd.sock").stdout == inode
+        credentials.sh("sed -i 's/0666/0660/' /etc/jotd/jotd.yaml && jotd reload")
         assert credentials.sh("jotd health").stdout.startswith("JOTD OK")
     finally:
         credentials.sh("systemctl stop jotd.socket jotd; rm /etc/systemd/system/jotd.socket; "
@@ -113,6 +114,18 @@ def test_units_are_known_on_the_query_socket(credentials):
         assert f"code:{code}" in text, text
     journal = credentials.sh("journalctl -u jotd --no-pager -o json").stdout
     assert '"JOTD_PEER_UNIT":"thief.service"' in journal
+
+
+def test_hooks_have_none_of_the_daemons_capabilities(credentials):
+    credentials.write("/etc/jotd/jotd.yaml", CONFIG + (
+        "  three: { user_id: u3, role: viewer, on_rotate: "
+        "[ { run: [ /bin/grep, Cap, /proc/self/status ] } ] }\n"))
+    credentials.sh("systemctl restart jotd")
+    text = eventually(lambda: (
+        lambda text: text if "CapAmb:" in text else None)(
+            credentials.sh("journalctl -u jotd -o cat --no-pager").stdout))
+    for kind in ("CapPrm", "CapEff", "CapAmb"):
+        assert re.search(kind + r":\s*0000000000000000", text), text
 
 
 def test_hooks_reload_units(credentials):

@@ -163,14 +163,16 @@ final class Daemon {
   /// Serves the query socket that is configured now, in place of the one before.
   private func openSocket(_ wanted: SocketSettings?) throws(Failure) {
     guard wanted != socket else { return }
-    // At another path, the new one is there before the old one goes.
-    if wanted?.path == socket?.path { listener?.close() }
-    let new = try wanted.map { (wanted) throws(Failure) in
-      try Listener(wanted, service, connections)
+    if listener?.isHandedOver != true {
+      // At another path, the new one is there before the old one goes.
+      if wanted?.path == socket?.path { listener?.close() }
+      let new = try wanted.map { (wanted) throws(Failure) in
+        try Listener(wanted, service, connections)
+      }
+      if wanted?.path != socket?.path { listener?.close() }
+      listener = new
     }
-    if wanted?.path != socket?.path { listener?.close() }
-    listener = new
-    if wanted?.credentials != socket?.credentials {
+    if wanted?.credentials != socket?.credentials, credentials?.isHandedOver != true {
       let service = CredentialService(board, holds, report: control.report)
       let new = try wanted?.credentials.map { (path) throws(Failure) in
         try Listener(credentials: path, service, connections)

@@ -57,6 +57,9 @@ final class Listener: Sendable {
     }
   }
 
+  /// Whether systemd made the socket: then path, group and mode are its to choose.
+  var isHandedOver: Bool { made == nil }
+
   /// Whether the socket at the path is still this one; one that was handed over always is.
   var isInPlace: Bool {
     guard let made else { return true }
