@@ -70,7 +70,9 @@ lint:
 	@$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests
 	@$(PYTHON) Tests/tidy.py
 
-install: build
+# After `make build`: it builds nothing, so that sudo needs no Swift.
+install:
+	@[ -x $(JOTD) ] || { echo "run make build first"; exit 1; }
 	install -D -m 0755 $(JOTD) $(DESTDIR)$(PREFIX)/bin/jotd
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/jotd.service systemd/jotd.socket
 	install -D -m 0644 systemd/jotd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jotd.conf

@@ -64,10 +64,11 @@ struct StatusTable {
     for identity in identities {
       let state = string(identity.value["state"]) ?? "unknown"
       let end = string(identity.value["expires_at"]).flatMap(Instant.init(rfc3339:))
+      let begin = string(identity.value["issued_at"]).flatMap(Instant.init(rfc3339:))
       let next = string(identity.value["refresh_at"]).flatMap(Instant.init(rfc3339:))
       lines.append(
         row(
-          identity.name, width, state, remaining(end, next),
+          identity.name, width, state, remaining(begin, end),
           next.map { $0 > now ? "in \(($0 - now).approximate)" : "now" } ?? "-",
           string(identity.value["last_error"]).map(printable) ?? "-", state: state))
     }
@@ -94,14 +95,14 @@ struct StatusTable {
     }
   }
 
-  /// A bar that empties towards the next rotation, and the time to the token's end.
-  private func remaining(_ end: Instant?, _ next: Instant?) -> String {
+  /// The part of its life that a token has left, as a bar, and the time to its end.
+  private func remaining(_ begin: Instant?, _ end: Instant?) -> String {
     guard let end else { return "-" }
     guard end > now else { return "ended \((now - end).approximate) ago" }
     let left = (end - now).approximate
     guard columns != nil else { return left }
-    // A day is a full bar, in steps of roots, so that hours and minutes are told apart, too.
-    let part = min(1, Double((end - now).microseconds) / 86_400e6).squareRoot()
+    let life = Double(max(1, (end - (begin ?? now)).microseconds))
+    let part = min(1, Double((end - now).microseconds) / life)
     let full = max(1, Int((part * Double(StatusTable.barWidth)).rounded()))
     return String(repeating: "█", count: full)
       + String(repeating: "░", count: StatusTable.barWidth - full) + " " + left

@@ -16,6 +16,7 @@ extension Standing {
   fileprivate func summary(at now: Instant) -> [JSON.Member] {
     [
       JSON.Member("state", .string(stateName(at: now))),
+      JSON.Member("issued_at", time(token.map { Instant(seconds: $0.issuedAt) })),
       JSON.Member("expires_at", time(oldestExpiry)),
       JSON.Member("refresh_at", time(refreshAt)),
       JSON.Member("last_error", lastError.map(JSON.string) ?? .null),
@@ -33,8 +34,6 @@ extension Standing {
         JSON.Member("user_id", .string(identity.userID)),
         JSON.Member("role", .string(identity.role.rawValue)),
       ] + summary(at: now) + [
-        JSON.Member(
-          "issued_at", time(token.map { Instant(seconds: $0.issuedAt) })),
         JSON.Member("lifetime", .string(identity.lifetime.timeSpan)),
         JSON.Member("refresh_before", .string(identity.refreshBefore.timeSpan)),
         JSON.Member("key_id", token.map { .string($0.keyID.description) } ?? .null),
