@@ -211,6 +211,7 @@ def test_sighup_at_once_does_not_kill(home):
         assert daemon.stop() == 0
 
 
+@needs_root  # strace finds a descriptor's path in /proc, which an undumpable process keeps to root
 def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home):
     """A file system that does not answer, by delaying one process's fsync for one folder."""
     home.configure(

@@ -139,6 +139,22 @@ def test_a_held_request_comes_with_the_next_token(query):
     assert query.ask("/v1/identities/b/token?wait=2h", headers=b).status == 400
 
 
+def test_a_held_request_comes_with_the_token_of_a_new_key(query):
+    query.serve()
+    daemon = query.start().ready()
+    etag = {"If-None-Match": query.ask("/v1/identities/a/token").headers["ETag"]}
+    answers = []
+    waiter = threading.Thread(target=lambda: answers.append(
+        query.ask("/v1/identities/a/token?wait=15s", headers=etag)))
+    waiter.start()
+    time.sleep(0.2)
+    new = "another secret that is long enough for HS256"
+    query.write_secret(new)
+    waiter.join()
+    jwt.decode(answers[0].body.decode(), new, algorithms=["HS256"])
+    daemon.wait_for("the secret changed")
+
+
 def test_a_thousand_held_requests_wake_on_one_rotation(query):
     query.serve()
     query.start().ready()

@@ -126,16 +126,17 @@ final class Daemon {
   private func post() {
     let changed = rotator.takeChanged()
     if !changed.isEmpty {
-      let before = changed.map { board[$0.identity.name]?.token?.issuedAt }
+      let before = changed.map { board[$0.identity.name]?.token?.compact }
       board.post(changed)
       let lateness = rotator.lateness
       board.change { $0.lateness = lateness }
-      for (standing, before) in zip(changed, before) where standing.token?.issuedAt != before {
+      for (standing, before) in zip(changed, before) where standing.token?.compact != before {
         holds.release(standing.identity.name)
       }
     }
+    let waiting = callers.filter { rotator.isRotating($0.names) }
     let served = callers.filter { !rotator.isRotating($0.names) }
-    callers.removeAll { !rotator.isRotating($0.names) }
+    callers = waiting
     for caller in served { caller.call() }
   }
 
