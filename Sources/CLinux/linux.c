@@ -113,51 +113,49 @@ int linux_is_alive(int pidfd) {
 
 const int linux_socket_path_bytes = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
 
-static int address(const char *path, struct sockaddr_un *at) {
+// A new stream socket for a path, whose address is stored; -1 with errno.
+static int stream_socket(const char *path, int flags, struct sockaddr_un *at) {
   *at = (struct sockaddr_un){.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof at->sun_path) {
     errno = ENAMETOOLONG;
     return -1;
   }
   strcpy(at->sun_path, path);
-  return 0;
+  return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+}
+
+// Closes a descriptor after a failure, whose errno stays.
+static int give_up(int fd) {
+  int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
 }
 
 int linux_bind(const char *path) {
   struct sockaddr_un at;
-  if (address(path, &at) < 0)
-    return -1;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = stream_socket(path, SOCK_NONBLOCK, &at);
   if (fd < 0)
     return -1;
   // The mode that the socket's inode gets, where the kernel takes it from there.
   fchmod(fd, 0600);
-  if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0) {
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
-  }
-  return fd;
+  return bind(fd, (struct sockaddr *)&at, sizeof at) < 0 ? give_up(fd) : fd;
 }
 
 int linux_is_answered(const char *path) {
   struct sockaddr_un at;
-  if (address(path, &at) < 0)
-    return -1;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = stream_socket(path, SOCK_NONBLOCK, &at);
   if (fd < 0)
     return -1;
-  int status = connect(fd, (struct sockaddr *)&at, sizeof at);
-  int error = errno;
-  close(fd);
-  // A full backlog is a sign of life, too.
-  if (status == 0 || error == EAGAIN)
+  if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0) {
+    close(fd);
     return 1;
-  if (error == ECONNREFUSED || error == ENOENT)
-    return 0;
-  errno = error;
-  return -1;
+  }
+  give_up(fd);
+  // A full backlog is a sign of life, too.
+  if (errno == EAGAIN)
+    return 1;
+  return errno == ECONNREFUSED || errno == ENOENT ? 0 : -1;
 }
 
 void linux_raise_file_limit(void) {
@@ -170,21 +168,13 @@ void linux_raise_file_limit(void) {
 
 int linux_connect(const char *path, int seconds) {
   struct sockaddr_un at;
-  if (address(path, &at) < 0)
-    return -1;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = stream_socket(path, 0, &at);
   if (fd < 0)
     return -1;
   struct timeval limit = {.tv_sec = seconds};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0) {
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
-  }
-  return fd;
+  return connect(fd, (struct sockaddr *)&at, sizeof at) < 0 ? give_up(fd) : fd;
 }
 
 int linux_terminal_columns(void) {
