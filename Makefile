@@ -21,7 +21,7 @@ if [ -n "$$missing" ]; then echo "== Installing" $$missing; \
   DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi
 endef
 
-.PHONY: help build run test test-pure test-binary test-system lint install clean
+.PHONY: help build run test test-pure simulate test-binary test-system lint install clean
 help:
 	@echo "make run      build jotd and watch it rotate three tokens (Ctrl-C stops it)"
 	@echo "make test     build jotd and run all tests that need no root"
@@ -52,6 +52,11 @@ test-pure:
 	$(call install-missing,$(BUILD_PACKAGES))
 	@echo "== Testing the core"
 	@$(SWIFT) test --scratch-path .build-test -Xswiftc -O --quiet
+
+# The simulated host alone: JOTD_SEEDS=10000 for many lives, JOTD_SEED=17 for one.
+simulate:
+	$(call install-missing,$(BUILD_PACKAGES))
+	@$(SWIFT) test --scratch-path .build-test -Xswiftc -O --filter SimulationTests
 
 # The binary, with real files, signals and other people's verifiers.
 test-binary: build

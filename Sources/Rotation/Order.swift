@@ -23,7 +23,8 @@ package struct Job: Sendable {
 
 /// What a running job is for.
 enum Assignment {
-  case delivery(slot: Int, position: Int, issue: Int)
+  /// `expiresAt` is the `exp` of the token of that issue.
+  case delivery(slot: Int, position: Int, issue: Int, expiresAt: Int64)
   /// A delivery for an identity that was removed or changed since.
   case leftover(Delivery)
   case removal(Delivery)

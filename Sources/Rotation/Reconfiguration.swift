@@ -32,7 +32,9 @@ extension Rotator {
     waiting = [:]
     changed = Set(slots.indices)
     for slot in slots.indices {
-      let isComplete = slots[slot].token != nil && slots[slot].undelivered.isEmpty
+      let isComplete =
+        slots[slot].token != nil && slots[slot].undelivered.isEmpty
+        && slots[slot].failures.isEmpty
       if isComplete { plan(slot, at: now) } else { schedule.set(slot, due: now) }
     }
     return changes
@@ -47,9 +49,14 @@ extension Rotator {
     for slot in slots.indices {
       if let token = slots[slot].token {
         for (position, delivery) in slots[slot].identity.deliveries.enumerated()
-        where delivery.isLasting && !slots[slot].running.contains(position)
-          && read(delivery) != delivery.content(token, of: slots[slot].identity)
-        {
+        where delivery.isLasting && !slots[slot].running.contains(position) {
+          let content = read(delivery)
+          guard content != delivery.content(token, of: slots[slot].identity) else { continue }
+          // One that failed may still hold an earlier token.
+          if content == nil || !slots[slot].undelivered.contains(position) {
+            slots[slot].held[position] = nil
+            unsettle(slot)
+          }
           slots[slot].undelivered.insert(position)
           schedule.set(slot, due: now)
         }
@@ -89,9 +96,12 @@ extension Rotator {
   /// Points the running jobs to where their slots are now, and marks those without one.
   private mutating func reassignJobs(_ movedTo: [Int: Int], _ before: [Slot]) {
     for (id, assignment) in jobs {
-      guard case .delivery(let slot, let position, let issue) = assignment else { continue }
+      guard case .delivery(let slot, let position, let issue, let expiresAt) = assignment else {
+        continue
+      }
       if let moved = movedTo[slot] {
-        jobs[id] = .delivery(slot: moved, position: position, issue: issue)
+        jobs[id] = .delivery(
+          slot: moved, position: position, issue: issue, expiresAt: expiresAt)
       } else {
         let delivery = before[slot].identity.deliveries[position]
         jobs[id] = .leftover(delivery)
@@ -119,11 +129,12 @@ extension Rotator {
   }
 
   /// No job of an earlier configuration runs at `path` any more: who waited for it may begin.
-  mutating func leave(_ path: Path) {
+  mutating func leave(_ path: Path, at now: Instant) {
     busy.remove(path)
+    hanging.remove(path)
     guard let slot = waiting.removeValue(forKey: path),
       let position = slots[slot].identity.deliveries.firstIndex(where: { $0.path == path })
     else { return }
-    startDeliveries(slot, position...position)
+    startDeliveries(slot, position...position, at: now)
   }
 }

@@ -18,6 +18,8 @@ package struct Rotator {
   /// Paths at which a job of an earlier configuration still runs, and the slots that wait for them.
   var busy: Set<Path> = []
   var waiting: [Path: Int] = [:]
+  /// Paths at which a job was noted as hanging and has not come back.
+  var hanging: Set<Path> = []
   private var latest = Instant(microseconds: .min)
   private var orders: [Order] = []
   var changed: Set<Int> = []
@@ -87,35 +89,41 @@ package struct Rotator {
     _ job: Job.ID, _ failure: Failure?, at now: Instant, random: inout some RandomNumberGenerator
   ) {
     switch jobs.removeValue(forKey: job) {
-    case .delivery(let slot, let position, let issue):
+    case .delivery(let slot, let position, let issue, let expiresAt):
+      hanging.remove(slots[slot].identity.deliveries[position].path)
       slots[slot].running.remove(position)
       if let failure {
         fail(slot, position, failure, at: now, &random)
       } else {
+        slots[slot].held[position] = expiresAt
         succeed(slot, position, issue)
       }
-      if slots[slot].issue != issue { startDeliveries(slot, position...position) }
+      if slots[slot].issue != issue { startDeliveries(slot, position...position, at: now) }
       plan(slot, at: now)
     case .leftover(let delivery):
-      leave(delivery.path)
+      leave(delivery.path, at: now)
       if !isWanted(delivery.path) { startRemoval(delivery) }
     case .removal(let delivery):
-      leave(delivery.path)
+      leave(delivery.path, at: now)
       report(
         failure.map { .removalFailed(path: delivery.path, $0) } ?? .removed(path: delivery.path))
     case nil: break
     }
   }
 
-  /// Records that `job` has not come back for longer than it should. Its identity counts as
-  /// failing until it does; nothing else waits for it.
+  /// Records that `job` has not come back for longer than it should. Whoever it is for, or waits
+  /// for its path, counts as failing until it does; nobody else waits for it.
   package mutating func noteHanging(_ job: Job.ID, at now: Instant) {
-    guard case .delivery(let slot, let position, _) = jobs[job] else { return }
-    let path = slots[slot].identity.deliveries[position].path
-    record(
-      slot, position,
-      Failure("\(path): writing hangs: is its file system, or the disk under it, in trouble?"))
-    plan(slot, at: now)
+    switch jobs[job] {
+    case .delivery(let slot, let position, _, _):
+      let path = slots[slot].identity.deliveries[position].path
+      hanging.insert(path)
+      recordHanging(slot, path, at: now)
+    case .leftover(let delivery), .removal(let delivery):
+      hanging.insert(delivery.path)
+      if let slot = waiting[delivery.path] { recordHanging(slot, delivery.path, at: now) }
+    case nil: break
+    }
   }
 
   // MARK: What may be known of the identities
@@ -149,7 +157,6 @@ extension Rotator {
   private mutating func attend(
     _ slot: Int, at now: Instant, _ random: inout some RandomNumberGenerator
   ) {
-    reportAge(slot, at: now)
     let needsToken = slots[slot].needsToken(at: now, keyID: signer.keyID)
     let canMint = slots[slot].failures[Slot.minting] == nil
     let isPausing = slots[slot].retryAt.map { $0 > now } ?? false
@@ -164,8 +171,11 @@ extension Rotator {
         fail(slot, nil, error, at: now, &random)
         if isPausing { return plan(slot, at: now) }
       }
+    } else if clearFailure(slot, nil), slots[slot].undelivered.isEmpty {
+      // The clock was set, and the token that could not be replaced is good again.
+      completeRotation(slot)
     }
-    startDeliveries(slot, 0...Limits.deliveries)
+    startDeliveries(slot, 0...Limits.deliveries, at: now)
     plan(slot, at: now)
   }
 
@@ -186,7 +196,9 @@ extension Rotator {
   }
 
   /// Starts those of `positions` that lack the newest token and have no job.
-  mutating func startDeliveries(_ slot: Int, _ positions: ClosedRange<Int>) {
+  mutating func startDeliveries(
+    _ slot: Int, _ positions: ClosedRange<Int>, at now: Instant
+  ) {
     // A token of a former key helps nobody; while none can be minted, what was delivered stays.
     guard let token = slots[slot].token, token.keyID == signer.keyID else { return }
     let identity = slots[slot].identity
@@ -196,16 +208,18 @@ extension Rotator {
     {
       guard !busy.contains(delivery.path) else {
         waiting[delivery.path] = slot
+        if hanging.contains(delivery.path) { recordHanging(slot, delivery.path, at: now) }
         continue
       }
       slots[slot].running.insert(position)
       start(
-        .delivery(slot: slot, position: position, issue: slots[slot].issue), delivery,
-        .write(delivery.content(token, of: identity)))
+        .delivery(
+          slot: slot, position: position, issue: slots[slot].issue, expiresAt: token.expiresAt),
+        delivery, .write(delivery.content(token, of: identity)))
     }
   }
 
-  /// `position` holds the token of `issue` now.
+  /// `position` holds the token of `issue` now, which may not be the newest any more.
   private mutating func succeed(_ slot: Int, _ position: Int, _ issue: Int) {
     slots[slot].counts.delivered += 1
     if clearFailure(slot, position) {
@@ -214,17 +228,21 @@ extension Rotator {
           identity: slots[slot].identity.name,
           path: slots[slot].identity.deliveries[position].path))
     }
-    guard slots[slot].issue == issue, let token = slots[slot].token else { return }
-    slots[slot].held[position] = token.expiresAt
+    guard slots[slot].issue == issue else { return }
     slots[slot].undelivered.remove(position)
-    if slots[slot].undelivered.isEmpty { completeRotation(slot) }
+    if slots[slot].undelivered.isEmpty {
+      completeRotation(slot)
+    } else if slots[slot].held.indices.allSatisfy({
+      !slots[slot].undelivered.contains($0) || slots[slot].failures[$0] != nil
+    }) {
+      settle(slot)
+    }
   }
 
   private mutating func completeRotation(_ slot: Int) {
     if slots[slot].failures.isEmpty {
       slots[slot].attempts = 0
       slots[slot].retryAt = nil
-      slots[slot].reported = .fresh
     }
     settle(slot)
     guard let token = slots[slot].token, slots[slot].announced != slots[slot].issue else { return }
@@ -232,11 +250,14 @@ extension Rotator {
     report(.rotated(TokenSummary(token, of: slots[slot].identity)))
   }
 
-  /// The next look at this identity: when its token is due, or at the next try before that.
+  /// Ends every look at this identity, with what there is to say of it, and the moment of the
+  /// next: when its token is due, at the next try, or when there is something to say again.
   mutating func plan(_ slot: Int, at now: Instant) {
     changed.insert(slot)
-    let canMint = slots[slot].failures[Slot.minting] == nil
-    let due = canMint ? slots[slot].token.map { slots[slot].identity.due($0) } : nil
+    reportAge(slot, at: now)
+    // What minting failed at waits for the next try, if it is still needed.
+    let waits = slots[slot].failures[Slot.minting] != nil && slots[slot].retryAt != nil
+    let due = waits ? nil : slots[slot].nextToken(after: now, keyID: signer.keyID)
     let aging = slots[slot].failures.isEmpty ? nil : slots[slot].nextAging(after: now)
     let next = [due, slots[slot].retryAt, aging].compactMap(\.self).min()
     schedule.set(slot, due: next ?? now)
@@ -275,6 +296,14 @@ extension Rotator {
     slots[slot].retryAt = now + pause * jitter
   }
 
+  private mutating func recordHanging(_ slot: Int, _ path: Path, at now: Instant) {
+    let position = slots[slot].identity.deliveries.firstIndex { $0.path == path }
+    record(
+      slot, position,
+      Failure("\(path): writing hangs: is its file system, or the disk under it, in trouble?"))
+    plan(slot, at: now)
+  }
+
   /// Keeps the failure, and reports it unless it is the one already known.
   private mutating func record(_ slot: Int, _ position: Int?, _ failure: Failure) {
     let key = position ?? Slot.minting
@@ -303,8 +332,8 @@ extension Rotator {
   private mutating func reportAge(_ slot: Int, at now: Instant) {
     guard !slots[slot].failures.isEmpty, let oldest = slots[slot].oldestHeld else { return }
     let age = slots[slot].age(at: now)
-    guard age > slots[slot].reported else { return }
-    slots[slot].reported = age
+    guard age > slots[slot].reportedAge(of: oldest) else { return }
+    slots[slot].reported = (oldest, age)
     let name = slots[slot].identity.name
     let expiry = Instant(seconds: oldest)
     report(
@@ -316,6 +345,12 @@ extension Rotator {
     guard !slots[slot].isSettled else { return }
     slots[slot].isSettled = true
     unsettled -= 1
+  }
+
+  mutating func unsettle(_ slot: Int) {
+    guard slots[slot].isSettled else { return }
+    slots[slot].isSettled = false
+    unsettled += 1
   }
 
   /// After the clock was set: what was issued in the future is due now, and pauses that were

@@ -25,8 +25,8 @@ struct Slot {
   var retryAt: Instant?
   /// The failure of each delivery, by position; minting's is at `Slot.minting`.
   var failures: [Int: Failure] = [:]
-  /// The worst state already reported.
-  var reported = State.fresh
+  /// The last report that the oldest token in a delivery, of this `exp`, was stale or expired.
+  var reported: (expiry: Int64, age: State)?
   /// Whether a new token was asked for before the old one is due.
   var isForced = false
   var counts = Standing.Counts()
@@ -43,6 +43,12 @@ struct Slot {
   func needsToken(at now: Instant, keyID: KeyID) -> Bool {
     guard let token, !isForced else { return true }
     return identity.due(token) <= now || token.issued > now || token.keyID != keyID
+  }
+
+  /// When the next token is to be minted: `now`, or when the present one is due.
+  func nextToken(after now: Instant, keyID: KeyID) -> Instant {
+    guard let token, !needsToken(at: now, keyID: keyID) else { return now }
+    return identity.due(token)
   }
 
   /// Takes over a token that every lasting delivery holds already; the others get it anew.
@@ -68,10 +74,18 @@ struct Slot {
     return identity.state(ofTokenExpiring: Instant(seconds: oldest), at: now)
   }
 
-  /// When the oldest token next becomes stale or expired; nil when it is past both.
+  /// The worst state already reported of a token that ends at `expiry`.
+  func reportedAge(of expiry: Int64) -> State {
+    guard let reported, reported.expiry == expiry else { return .fresh }
+    return reported.age
+  }
+
+  /// When the oldest token next becomes stale or expired and that is still to be reported.
   func nextAging(after now: Instant) -> Instant? {
-    guard let expiry = oldestHeld.map({ Instant(seconds: $0) }) else { return nil }
-    return [expiry - identity.refreshBefore, expiry].first { $0 > now }
+    guard let oldestHeld else { return nil }
+    let expiry = Instant(seconds: oldestHeld)
+    let moments = [(State.stale, expiry - identity.refreshBefore), (State.expired, expiry)]
+    return moments.first { $0.1 > now && $0.0 > reportedAge(of: oldestHeld) }?.1
   }
 }
 

@@ -169,6 +169,53 @@ struct RotatorTests {
     #expect(step(&rotator, back - .seconds(2)).jobs.isEmpty, "the first job still runs")
   }
 
+  @Test func aNewKeyIsNotMissedWhenAnOutcomeComesWithIt() throws {
+    var rotator = rotator([try Identity.sample(paths: ["/a"])], at: start)
+    let first = try #require(step(&rotator, start).jobs.first)
+    rotator.use(SimulatedSigner(1), at: start)
+    finish(&rotator, first, nil, at: start)
+    let again = step(&rotator, start).jobs
+    #expect(again.count == 1, "the token of the old key stays")
+    for job in again { finish(&rotator, job, nil, at: start) }
+    rotator.rotate(["a"], at: start + .seconds(9))
+    rotator.noteHanging(first.id, at: start + .seconds(9))
+    #expect(step(&rotator, start + .seconds(9)).jobs.count == 1)
+  }
+
+  @Test func aReloadDoesNotEndTheTriesOfAFailingSigner() throws {
+    let signer = SimulatedSigner(1)
+    var rotator = Rotator(signer: signer)
+    let identities = [try Identity.sample(paths: ["/a"])]
+    rotator.apply(identities, at: start)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    signer.isBroken = true
+    let due = try #require(rotator.nextWake)
+    #expect(step(&rotator, due).jobs.isEmpty)
+    rotator.apply(identities, at: due)
+    #expect(step(&rotator, due).jobs.isEmpty)
+    #expect(try #require(rotator.nextWake) < due + .seconds(4))
+  }
+
+  @Test func whoWaitsForAHangingJobOfAnEarlierConfigurationIsNotSilent() throws {
+    var rotator = rotator([try Identity.sample(name: "a", paths: ["/x"])], at: start)
+    let hanging = try #require(step(&rotator, start).jobs.first)
+    rotator.noteHanging(hanging.id, at: start)
+    rotator.apply([try Identity.sample(name: "b", paths: ["/x"])], at: start)
+    _ = step(&rotator, start)
+    #expect(rotator.unsettled == 0 && rotator.failing == 1, "the reload would never end")
+  }
+
+  @Test func whatIsLostIsMissingUntilItIsDeliveredAgain() throws {
+    let identities = [try Identity.sample(paths: ["/a", "/b"])]
+    var rotator = rotator(identities, at: start)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    rotator.apply(identities, at: start)
+    rotator.takeStock(at: start) { _ in nil }
+    #expect(rotator.state(of: "a", at: start) == .missing && rotator.unsettled == 1)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    #expect(rotator.state(of: "a", at: start) == .fresh && rotator.unsettled == 0)
+  }
+
   @Test func aThousandIdentitiesAreAllSeenTo() throws {
     let identities = try (0..<1_000).map { try Identity.sample(name: "i\($0)", paths: ["/\($0)"]) }
     var rotator = rotator(identities, at: start)

@@ -26,7 +26,9 @@ final class SimulatedSigner: Signer {
   let keyID: KeyID
   private let broken = Mutex(false)
 
-  init(_ key: Int) { keyID = KeyID("key-\(key)") }
+  init(_ key: Int) { keyID = SimulatedSigner.keyID(key) }
+
+  static func keyID(_ key: Int) -> KeyID { KeyID("key-\(key)") }
 
   var isBroken: Bool {
     get { broken.withLock(\.self) }

@@ -1,83 +1,85 @@
 @testable import Rotation
 
-/// What an invariant found. Thrown with the seed by the test that ran the simulation.
-struct Violation: Error, CustomStringConvertible {
-  let description: String
-
-  init(_ description: String) { self.description = description }
-}
-
-/// A host in one process: a wall clock that drifts, is set and sleeps; a signer and places that
-/// fail, hang and come back; crashes, reloads and changes of the key. It drives the rotator just
-/// as the daemon does, and checks after every step what jotd promises.
+/// A host in one process: a clock that drifts, is set and sleeps; a signer and places that fail,
+/// hang and come back; crashes, reloads, losses and changes of the key. It drives the rotator just
+/// as the daemon does, and shows a witness all that happens. All times are microseconds of true
+/// time.
 struct SimulatedHost {
   private var random: Seeded
+  private var clock = SimulatedClock()
   private var rotator: Rotator
-  private var signer: SimulatedSigner
+  private var signer = SimulatedSigner(0)
   private var keys = 0
-
-  /// True time in microseconds, and what the wall clock is ahead of it.
-  private var time: Int64 = 1_700_000_000_000_000
-  private var offset: Int64 = 0
   private var identities: [Identity] = []
+  /// How long lives and outages are on this host.
+  private let scale: Scale
 
-  /// What readers find at each path, and what it says.
+  /// What readers find.
   private var places: [Path: Held] = [:]
-
-  private struct Held {
-    let bytes: [UInt8]
-    let userID: String
-    let issuedAt: Int64
-    let expiresAt: Int64
-    let key: Int
-  }
-  /// When a job ends, by true time; nil for one that hangs until it is let go.
-  private var jobs: [(job: Job, end: Int64?)] = []
-  /// Paths that fail until a moment of true time.
+  private var jobs: [RunningJob] = []
+  /// Until when places fail, places hang, and the signer fails.
   private var broken: [Path: Int64] = [:]
-  /// Paths where jobs hang until a moment of true time.
   private var hanging: [Path: Int64] = [:]
   private var signerBroken: Int64 = 0
 
-  // What the invariants remember.
-  /// Until when, by true time, an identity has an excuse: something of its own fails, or just did.
-  private var excuses: [String: Int64] = [:]
-  private var pathExcuses: [Path: Int64] = [:]
-  /// The last failed try at a path, and when something last made all pauses end.
-  private var failedTry: [Path: (bytes: [UInt8], time: Int64)] = [:]
-  private var disturbed: Int64 = 0
-  private(set) var rotations = 0
-  private(set) var events = 0
-  private(set) var wakes = 0
+  private(set) var witness = Witness()
+  private(set) var deliveries = 0
   private var log: [String] = []
+
+  private struct RunningJob {
+    let job: Job
+    /// What readers find when it is done; nil for nothing.
+    let content: Held?
+    let begin: Int64
+    /// Nil for one that hangs until its place is let go.
+    let end: Int64?
+    var isNoted = false
+  }
+
+  /// The lifetimes on a host, in seconds.
+  enum Scale: CaseIterable {
+    case seconds, hours, days, years
+
+    var lifetimes: [Int64] {
+      switch self {
+      case .seconds: [2, 3, 5, 60]
+      case .hours: [60, 900, 3_600, 43_200]
+      case .days: [3_600, 86_400, 86_400, 604_800]
+      case .years: [86_400 * 30, 31_557_600, 315_576_000]
+      }
+    }
+  }
 
   init(seed: UInt64) {
     random = Seeded(seed)
-    signer = SimulatedSigner(0)
+    scale = Scale.allCases[Int(seed % 4)]
     rotator = Rotator(signer: signer)
   }
 
   /// Lives for `steps` steps; throws the first violation.
   mutating func live(steps: Int) throws {
+    clock.drift = Int64.random(in: -500...500, using: &random)
     identities = try makeIdentities()
-    try restart(clean: true)
+    try restart(isFirst: true)
     for _ in 0..<steps {
       try happen()
       try pass()
     }
   }
 
-  /// True microseconds that went by.
-  var age: Int64 { time - 1_700_000_000_000_000 }
+  /// True seconds that went by.
+  var age: Int64 { (clock.time - SimulatedClock.birth) / 1_000_000 }
   /// The last things that happened, for whoever reads a failure.
-  var story: String { log.suffix(20).joined(separator: "\n") }
-
-  private var now: Instant { Instant(microseconds: time + offset) }
-
-  private mutating func note(_ text: @autoclosure () -> String) {
-    if log.count > 400 { log.removeFirst(200) }
-    log.append("\(Double(age) / 1e6) s: \(text())")
+  var story: String {
+    log.suffix(25).joined(separator: "\n") + "\n\(now): here"
   }
+
+  private mutating func note(_ text: String) {
+    if log.count > 400 { log.removeFirst(200) }
+    log.append("\(now): \(text)")
+  }
+
+  private var now: String { "\(Double(clock.time - SimulatedClock.birth) / 1e6) s" }
 }
 
 // MARK: - What happens
@@ -86,109 +88,143 @@ extension SimulatedHost {
   private mutating func happen() throws {
     switch Int.random(in: 0..<100, using: &random) {
     case 0..<3: try setClock()
-    case 3..<5: try suspend()
+    case 3..<5: try sleepOrStall()
     case 5..<9: breakPlace()
-    case 9..<11: hangPlace()
-    case 11..<13: breakSigner()
-    case 13..<15: changeKey()
-    case 15..<18: try reload()
-    case 18..<21: try restart(clean: false)
-    case 21..<22: try loseFiles()
+    case 9..<12: hangPlace()
+    case 12..<14: breakSigner()
+    case 14..<16: changeKey()
+    case 16..<20: try reload()
+    case 20..<23: try restart(isFirst: false)
+    case 23..<24: try loseFile()
+    case 24..<28: try rotate()
+    case 28..<29: clock.drift = Int64.random(in: -500...500, using: &random)
     default: break
     }
   }
 
+  /// Up to a few seconds, or up to twice the shortest life around, but `most` seconds.
+  private mutating func span(upTo most: Int64 = .max / 4_000_000) -> Int64 {
+    let life = identities.map(\.lifetime.components.seconds).min() ?? 60
+    let limit = random.chance(0.5) ? 5 : min(2 * life, most)
+    return Int64.random(in: 0...limit * 1_000_000, using: &random)
+  }
+
   private mutating func setClock() throws {
-    let span: Int64 = random.chance(0.5) ? 5_000_000 : 200_000_000_000
-    let step = Int64.random(in: -span...span, using: &random)
-    offset += step
+    let step = span() * (random.chance(0.5) ? 1 : -1)
+    clock.set(by: step)
     note("the clock is set by \(Double(step) / 1e6) s")
-    rotator.clockWasSet(by: .microseconds(step), to: now)
-    excuseAll(for: 2_000_000)
+    rotator.clockWasSet(by: .microseconds(step), to: clock.now)
+    witness.forgetPaces()
+    witness.excuseAll(until: clock.time + Witness.moment)
     try turn()
   }
 
-  /// Time passes and nothing runs; the kernel tells on resume.
-  private mutating func suspend() throws {
-    time += Int64.random(in: 0...100_000_000_000, using: &random)
-    note("resumed")
-    rotator.clockWasSet(by: .zero, to: now)
-    excuseAll(for: 2_000_000)
+  /// Time passes and nothing runs. The kernel tells of a sleep; of a process that was stopped, or
+  /// waited for its signer, nobody tells.
+  private mutating func sleepOrStall() throws {
+    let end = clock.time + span()
+    clock.pass(to: end)
+    let hasSlept = random.chance(0.7)
+    note(hasSlept ? "resumed" : "stalled until now")
+    if hasSlept {
+      rotator.clockWasSet(by: .zero, to: clock.now)
+      witness.forgetPaces()
+    }
+    witness.excuseAll(until: clock.time + Witness.moment)
+    try endJobs()
     try turn()
   }
 
   private mutating func breakPlace() {
     guard let path = anyPath() else { return }
-    broken[path] = time + Int64.random(in: 0...300_000_000, using: &random)
-    note("\(path) breaks")
+    broken[path] = clock.time + span(upTo: 172_800)
+    note("\(path) is broken until \(broken[path]! - SimulatedClock.birth)")
   }
 
   private mutating func hangPlace() {
     guard let path = anyPath() else { return }
-    hanging[path] = time + Int64.random(in: 0...300_000_000, using: &random)
-    note("\(path) hangs")
+    hanging[path] = clock.time + span(upTo: 172_800)
+    note("\(path) hangs until \(hanging[path]! - SimulatedClock.birth)")
   }
 
   private mutating func breakSigner() {
-    signerBroken = time + Int64.random(in: 0...200_000_000, using: &random)
-    note("the signer breaks")
+    signerBroken = clock.time + span(upTo: 172_800)
+    note("the signer is broken until \(signerBroken - SimulatedClock.birth)")
+    witness.excuseAll(until: signerBroken + Witness.longestPause)
   }
 
   private mutating func changeKey() {
     keys += 1
     signer = SimulatedSigner(keys)
     note("the key changes")
-    disturbed = time
     applySigner()
-    excuseAll(for: 2_000_000)
+    witness.excuseAll(until: clock.time + Witness.moment)
+    witness.forgetPaces()
   }
 
   private mutating func reload() throws {
+    let before = identities
     identities = try makeIdentities()
-    note("reload")
-    rotator.apply(identities, at: now)
-    excuseAll(for: 2_000_000)
+    note("reload: \(identities.map(\.name))")
+    let changes = rotator.apply(identities, at: clock.now)
+    try witness.apply(identities, changes, over: before, at: clock.time)
     takeStock()
     try turn()
   }
 
-  /// The process dies, with jobs half done, and starts anew; or starts for the first time.
-  private mutating func restart(clean: Bool) throws {
+  /// The process dies, with jobs half done, and starts anew a moment later; or for the first time.
+  private mutating func restart(isFirst: Bool) throws {
     note("restart")
-    for (job, _) in jobs {
-      if random.chance(0.5) { carryOut(job) }
+    for running in jobs {
+      if random.chance(0.5) { carryOut(running) }
       // What a crash leaves where nobody delivers any more is not known to the next run.
-      abandon(job.delivery.path)
+      witness.abandon(running.job.delivery.path)
     }
     jobs = []
+    let wereFresh = identities.filter { holdsFresh($0) }
+    if !isFirst {
+      let end = clock.time + Int64.random(in: 0...2_000_000, using: &random)
+      clock.pass(to: end)
+    }
+    // A restart of a second or two breaks no promise of a life whose spread is longer.
+    try witness.look(
+      at: places, clock, keys, only: wereFresh.filter { $0.leastSpread > .seconds(2) })
     applySigner()
-    let kept = clean ? [] : identities.filter { holdsFresh($0) }
     rotator = Rotator(signer: signer)
-    rotator.apply(identities, at: now)
+    let issued = wereFresh.map { places[$0.deliveries[0].path]!.token.issuedAt }
+    rotator.apply(identities, at: clock.now)
+    witness.restart(at: clock.time)
     takeStock()
-    if !clean { time += Int64.random(in: 0...2_000_000, using: &random) }
-    excuseAll(for: 2_000_000)
-    let issued = kept.map { places[$0.deliveries[0].path]!.issuedAt }
     try turn()
-    // A restart does not churn.
-    for (identity, before) in zip(kept, issued) where signerBroken <= time {
-      guard identity.due(sampleToken(identity, at: Instant(seconds: before))) > now else {
-        continue
-      }
-      guard places[identity.deliveries[0].path]?.issuedAt == before else {
+    // And does not churn.
+    for (identity, before) in zip(wereFresh, issued) where signerBroken <= clock.time {
+      let due = identity.due(sampleToken(identity, at: Instant(seconds: before)))
+      guard due <= clock.now || witness.board[identity.name]?.token?.issuedAt == before else {
         throw Violation("\(identity.name) was minted anew by a restart")
       }
     }
   }
 
-  private mutating func loseFiles() throws {
-    guard let path = anyPath() else { return }
+  private mutating func loseFile() throws {
+    // What is lost while a job writes there comes back by itself.
+    guard let path = anyPath(), !jobs.contains(where: { $0.job.delivery.path == path }) else {
+      return
+    }
     places[path] = nil
     note("\(path) is lost, reload")
-    rotator.apply(identities, at: now)
-    excuseAll(for: 2_000_000)
+    let changes = rotator.apply(identities, at: clock.now)
+    try witness.apply(identities, changes, over: identities, at: clock.time)
     takeStock()
     try turn()
+  }
+
+  private mutating func rotate() throws {
+    let names = Set(identities.map(\.name).filter { _ in random.chance(0.5) })
+    note("rotate \(names.sorted())")
+    rotator.rotate(names, at: clock.now)
+    witness.ask(for: names, at: clock.time)
+    try turn()
+    try witness.checkAsked(names)
   }
 
   private mutating func anyPath() -> Path? {
@@ -198,15 +234,26 @@ extension SimulatedHost {
   private mutating func makeIdentities() throws -> [Identity] {
     // Names, lives and paths come from small sets, so that reloads keep, change and move things.
     var free = (0..<8).map { "/p\($0)" }.shuffled(using: &random)
-    return try (0..<Int.random(in: 0...5, using: &random)).map { number in
-      let life = [2, 3, 5, 60, 3_600, 86_400].randomElement(using: &random)!
+    var made: [Identity] = []
+    for number in 0..<Int.random(in: 0...5, using: &random) {
+      let name = "i\(number)"
+      if let kept = identities.first(where: { $0.name == name }), random.chance(0.5),
+        kept.deliveries.allSatisfy({ free.contains($0.path.description) })
+      {
+        free.removeAll { path in kept.deliveries.contains { $0.path.description == path } }
+        made.append(kept)
+        continue
+      }
+      let life = scale.lifetimes.randomElement(using: &random)!
       let count = min(free.count, Int.random(in: 0...2, using: &random))
-      defer { free.removeFirst(count) }
-      return try Identity.sample(
-        name: "i\(number)", userID: random.chance(0.9) ? "u" : "v", lifetime: .seconds(life),
-        refreshBefore: .milliseconds(life * 1000 / [3, 4, 24].randomElement(using: &random)!),
-        paths: Array(free.prefix(count)))
+      made.append(
+        try Identity.sample(
+          name: name, userID: random.chance(0.9) ? "u" : "v", lifetime: .seconds(life),
+          refreshBefore: .milliseconds(life * 1000 / [3, 4, 24].randomElement(using: &random)!),
+          paths: Array(free.prefix(count))))
+      free.removeFirst(count)
     }
+    return made
   }
 }
 
@@ -214,53 +261,70 @@ extension SimulatedHost {
 
 extension SimulatedHost {
   private mutating func applySigner() {
-    signer.isBroken = signerBroken > time
-    rotator.use(signer, at: now)
+    signer.isBroken = signerBroken > clock.time
+    rotator.use(signer, at: clock.now)
   }
 
   private mutating func takeStock() {
     let held = places
-    rotator.takeStock(at: now) { held[$0.path]?.bytes }
+    rotator.takeStock(at: clock.now) { held[$0.path]?.bytes }
   }
 
-  private mutating func turn() throws {
-    wakes += 1
+  /// `isAlarm` says that nothing but the timer woke the daemon.
+  private mutating func turn(isAlarm: Bool = false) throws {
     applySigner()
-    rotator.advance(to: now, random: &random)
-    for order in rotator.takeOrders() {
+    rotator.advance(to: clock.now, random: &random)
+    let orders = rotator.takeOrders()
+    let standings = rotator.takeChanged()
+    let hasActed = try witness.learn(standings, clock)
+    for order in orders {
       switch order {
       case .run(let job): try begin(job)
-      case .report(let event): try hear(event)
+      case .report(let event):
+        if try witness.hear(event, places, identities, clock) { note("\(event)") }
       }
     }
+    if isAlarm, orders.isEmpty, !hasActed { throw Violation("woken for nothing") }
     guard identities.isEmpty || rotator.nextWake != nil else {
       throw Violation("nobody is going to be woken")
     }
-    if let next = rotator.nextWake, next <= now {
-      throw Violation("awake again at once: \(next) is not after \(now)")
+    if let next = rotator.nextWake, next <= clock.now {
+      throw Violation("awake again at once: \(next) is not after \(clock.now)")
     }
+    guard rotator.running == jobs.count else {
+      throw Violation("\(rotator.running) jobs are counted, \(jobs.count) run")
+    }
+    try witness.compare(rotator, identities, clock)
   }
 
-  /// Lets time pass to the next thing that happens by itself, or for a while.
+  /// Lets time pass to the next thing that happens by itself, for a while.
   private mutating func pass() throws {
-    let end =
-      time + Int64.random(in: 0...(random.chance(0.1) ? 600_000_000 : 20_000_000), using: &random)
+    let life = identities.map(\.lifetime.components.seconds).min() ?? 60
+    let longest = 1_000_000 * (random.chance(0.1) ? 20 * life : max(2, life))
+    let end = clock.time + Int64.random(in: 0...longest, using: &random)
     while true {
-      let wake = rotator.nextWake.map { max(time, $0.microseconds - offset) } ?? .max
-      let job = jobs.compactMap { endOf($0) }.min() ?? .max
-      let next = min(wake, job, end)
-      time = max(time, next)
+      let wake = rotator.nextWake.map { clock.moment(of: $0) } ?? .max
+      let job = jobs.map { endOf($0) }.min() ?? .max
+      let patience =
+        jobs.lazy.filter { !$0.isNoted }.map { $0.begin + Limits.patience.microseconds }.min()
+        ?? .max
+      let next = min(wake, job, patience, end)
       // The timer is up to a millisecond late, as measured.
-      if next == wake { time += Int64.random(in: 0...1_000, using: &random) }
-      try endJobs()
-      if next == end, wake > end, job > end { break }
-      try turn()
-      try checkFreshness()
+      let late = next == wake ? Int64.random(in: 0...1_000, using: &random) : 0
+      clock.pass(to: next + late)
+      // Readers see how it is before anything is done about it.
+      excuseHanging()
+      try witness.look(at: places, clock, keys, only: identities)
+      try witness.checkRest(of: places, identities, jobs.map(\.job.delivery.path), clock.time)
+      let hasEnded = try endJobs()
+      let hasNoted = noteHanging()
+      if next == end, !hasEnded, !hasNoted { break }
+      try turn(isAlarm: next == wake && !hasEnded && !hasNoted)
     }
   }
 
-  private func endOf(_ entry: (job: Job, end: Int64?)) -> Int64? {
-    entry.end ?? hanging[entry.job.delivery.path]
+  private func endOf(_ running: RunningJob) -> Int64 {
+    running.end ?? hanging[running.job.delivery.path] ?? 0
   }
 
   private mutating func begin(_ job: Job) throws {
@@ -268,60 +332,62 @@ extension SimulatedHost {
     guard !jobs.contains(where: { $0.job.delivery.path == path }) else {
       throw Violation("two jobs at \(path)")
     }
+    var content: Held?
     if case .write(let bytes) = job.deed {
-      guard let token = try? CompactToken(parsing: bytes),
-        try SimulatedSigner(keys).verifies(token.signature, of: token.signingInput)
-      else { throw Violation("a token that the current key did not sign goes to \(path)") }
-      try checkPace(path, bytes)
-    }
-    let hangs = hanging[path].map { $0 > time } ?? false
-    jobs.append((job, hangs ? nil : time + Int64.random(in: 50...5_000, using: &random)))
-  }
-
-  private mutating func endJobs() throws {
-    let ended = jobs.filter { endOf($0)! <= time }
-    jobs = jobs.filter { endOf($0)! > time }
-    for (job, end) in ended {
-      let path = job.delivery.path
-      let isBroken = broken[path].map { $0 > time } ?? false
-      if end == nil { excuse(path, for: 2_000_000) }
-      if isBroken {
-        switch job.deed {
-        case .write(let bytes): failedTry[path] = (bytes, time)
-        // Reported, and left to the operator.
-        case .remove: abandon(path)
-        }
-        excuse(path, until: max(time, broken[path]!) + 70_000_000)
-      } else {
-        failedTry[path] = nil
-        carryOut(job)
+      guard let held = Held(bytes, signedBy: SimulatedSigner(keys)) else {
+        throw Violation("a token that the current key did not sign goes to \(path)")
       }
-      rotator.finish(
-        job.id, isBroken ? Failure("\(path) is broken") : nil, at: now, random: &random)
+      content = held
+      try witness.begin(held, path, of: identities, clock)
+    }
+    let hangs = hanging[path].map { $0 > clock.time } ?? false
+    let end = hangs ? nil : clock.time + Int64.random(in: 50...5_000, using: &random)
+    jobs.append(
+      RunningJob(job: job, content: content, begin: clock.time, end: end))
+  }
+
+  /// Says whether a job has ended.
+  @discardableResult
+  private mutating func endJobs() throws -> Bool {
+    let ended = jobs.filter { endOf($0) <= clock.time }
+    jobs = jobs.filter { endOf($0) > clock.time }
+    for running in ended {
+      let path = running.job.delivery.path
+      if running.end == nil { witness.excuse(path, until: clock.time + Witness.moment) }
+      var failure: Failure?
+      if let end = broken[path], end > clock.time {
+        failure = Failure("\(path) is broken")
+        witness.fail(running.job, until: end, clock, identities)
+      } else {
+        witness.succeed(running.job)
+        carryOut(running)
+      }
+      rotator.finish(running.job.id, failure, at: clock.now, random: &random)
+    }
+    return !ended.isEmpty
+  }
+
+  private mutating func noteHanging() -> Bool {
+    var hasNoted = false
+    for index in jobs.indices
+    where !jobs[index].isNoted && clock.time - jobs[index].begin >= Limits.patience.microseconds {
+      jobs[index].isNoted = true
+      hasNoted = true
+      note("\(jobs[index].job.delivery.path) is noted as hanging")
+      rotator.noteHanging(jobs[index].job.id, at: clock.now)
+    }
+    return hasNoted
+  }
+
+  private mutating func excuseHanging() {
+    for (path, end) in hanging where end > clock.time {
+      witness.excuse(path, until: end + Witness.moment)
     }
   }
 
-  private mutating func carryOut(_ job: Job) {
-    switch job.deed {
-    case .write(let bytes):
-      rotations += 1
-      if pathExcuses[job.delivery.path] == .max { pathExcuses[job.delivery.path] = nil }
-      places[job.delivery.path] = held(bytes)
-    case .remove: places[job.delivery.path] = nil
-    }
-  }
-}
-
-// MARK: - What must hold
-
-extension SimulatedHost {
-  private func held(_ bytes: [UInt8]) -> Held? {
-    guard let claims = try? CompactToken(parsing: bytes).claims,
-      case .string(let userID)? = claims["user_id"], case .number(let issued)? = claims["iat"],
-      case .number(let expires)? = claims["exp"]
-    else { return nil }
-    return Held(
-      bytes: bytes, userID: userID, issuedAt: Int64(issued)!, expiresAt: Int64(expires)!, key: keys)
+  private mutating func carryOut(_ running: RunningJob) {
+    places[running.job.delivery.path] = running.content
+    if running.content != nil { deliveries += 1 }
   }
 
   /// Whether every delivery of `identity` holds one fresh token that is as it would be minted.
@@ -329,77 +395,10 @@ extension SimulatedHost {
     guard let first = identity.deliveries.first, let held = places[first.path] else { return false }
     var minter = Minter()
     let again = try? minter.mint(
-      identity.claims, lifetime: identity.lifetime, at: Instant(seconds: held.issuedAt),
-      signer: SimulatedSigner(keys))
-    return again?.compact == held.bytes && Instant(seconds: held.issuedAt) <= now
-      && Instant(seconds: held.expiresAt) - now > identity.refreshBefore
+      identity.claims, lifetime: identity.lifetime,
+      at: Instant(seconds: held.token.issuedAt), signer: SimulatedSigner(keys))
+    return again?.compact == held.bytes && held.token.issued <= clock.now
+      && held.token.expiry - clock.now > identity.refreshBefore
       && identity.deliveries.allSatisfy { places[$0.path]?.bytes == held.bytes }
   }
-
-  /// Freshness, no future `iat`, the right identity, and no path of nobody's. Excused while
-  /// something of the identity's own fails, or has just stopped to.
-  private mutating func checkFreshness() throws {
-    for path in hanging.keys where hanging[path]! > time {
-      excuse(path, until: hanging[path]! + 10_000_000)
-    }
-    if signerBroken > time { excuseAll(for: signerBroken - time + 70_000_000) }
-    for identity in identities where excuses[identity.name, default: 0] <= time {
-      for delivery in identity.deliveries {
-        guard let held = places[delivery.path] else {
-          throw Violation("\(delivery.path) of \(identity.name) holds no token")
-        }
-        guard held.issuedAt <= now.wholeSeconds else {
-          throw Violation("\(delivery.path) holds a token of the future")
-        }
-        let left = Instant(seconds: held.expiresAt) - now
-        guard left > identity.refreshBefore else {
-          throw Violation("\(delivery.path) of \(identity.name) is stale: \(left) left")
-        }
-        guard held.userID == identity.userID, held.key == keys,
-          held.expiresAt - held.issuedAt == identity.lifetime.components.seconds
-        else { throw Violation("\(delivery.path) holds another token than \(identity.name)'s") }
-      }
-    }
-    let wanted = Set(identities.flatMap { $0.deliveries.map(\.path) })
-    for path in places.keys
-    where !wanted.contains(path) && excuseOf(path) <= time
-      && !jobs.contains(where: { $0.job.delivery.path == path })
-    {
-      throw Violation("\(path) was left behind")
-    }
-  }
-
-  /// The same token is not tried again at a failing path in a hurry.
-  private func checkPace(_ path: Path, _ bytes: [UInt8]) throws {
-    guard let failed = failedTry[path], failed.bytes == bytes, disturbed < failed.time else {
-      return
-    }
-    guard time - failed.time >= 890_000 else {
-      throw Violation("\(path) was tried again after \(time - failed.time) µs")
-    }
-  }
-
-  private mutating func hear(_ event: Event) throws {
-    events += 1
-    if case .rotated = event {} else { note("\(event)") }
-    guard !"\(event)".contains("eyJ") else { throw Violation("an event holds token bytes") }
-  }
-
-  private mutating func excuseAll(for span: Int64) {
-    if signerBroken <= time { disturbed = time }
-    for identity in identities { excuse(identity.name, until: time + span) }
-    for path in places.keys { pathExcuses[path] = max(pathExcuses[path] ?? 0, time + span) }
-  }
-  private mutating func abandon(_ path: Path) { pathExcuses[path] = .max }
-  private mutating func excuse(_ path: Path, for span: Int64) { excuse(path, until: time + span) }
-  private mutating func excuse(_ path: Path, until end: Int64) {
-    pathExcuses[path] = max(pathExcuses[path] ?? 0, end)
-    for identity in identities where identity.deliveries.contains(where: { $0.path == path }) {
-      excuse(identity.name, until: end)
-    }
-  }
-  private mutating func excuse(_ name: String, until end: Int64) {
-    excuses[name] = max(excuses[name] ?? 0, end)
-  }
-  private func excuseOf(_ path: Path) -> Int64 { pathExcuses[path] ?? 0 }
 }

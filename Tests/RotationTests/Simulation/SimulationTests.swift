@@ -1,29 +1,48 @@
 import Testing
 
-/// Many lives of a simulated host, each from its seed. To replay one that failed:
-/// `JOTD_SEED=SEED swift test --filter SimulationTests`.
+/// Many lives of a simulated host, each from its seed.
 struct SimulationTests {
-  @Test func promisesHoldInEveryLife() throws {
-    var age: Int64 = 0
-    var rotations = 0
-    for seed in seeds {
-      var host = SimulatedHost(seed: seed)
-      do {
-        try host.live(steps: 300)
-      } catch {
-        Issue.record("seed \(seed): \(error)\n\(host.story)")
-        return
-      }
-      age += host.age
-      rotations += host.rotations
+  private struct Life: Sendable {
+    let age: Int64
+    let deliveries: Int
+    let jitters: [Double]
+    /// What did not hold, and what happened before.
+    let failure: String?
+  }
+
+  @Test func promisesHoldInEveryLife() async {
+    let lives = await withTaskGroup(of: Life.self) { group in
+      for seed in seeds { group.addTask { live(seed) } }
+      return await group.reduce(into: []) { $0.append($1) }
     }
+    for failure in lives.compactMap(\.failure).sorted().prefix(3) {
+      Issue.record("\(failure)")
+    }
+    let years = lives.map(\.age).reduce(0, +) / 31_557_600
+    let deliveries = lives.map(\.deliveries).reduce(0, +)
+    print("simulated \(lives.count) lives of \(years) years in all, with \(deliveries) deliveries")
     // That the lives were lived at all.
-    #expect(rotations > 100 * seeds.count)
-    print("simulated \(age / 86_400_000_000) days and \(rotations) deliveries")
+    #expect(deliveries > 100 * lives.count)
+    // Pauses are stretched and shrunk, by no more than a tenth.
+    let jitters = lives.flatMap(\.jitters)
+    guard jitters.count > 200 else { return }
+    #expect(jitters.min()! > 0.89 && jitters.min()! < 0.92)
+    #expect(jitters.max()! < 1.11 && jitters.max()! > 1.08)
+  }
+
+  private func live(_ seed: UInt64) -> Life {
+    var host = SimulatedHost(seed: seed)
+    defer { print("end \(seed)") }
+    var failure: String?
+    do { try host.live(steps: 300) } catch {
+      failure = "\(error)\nreplay with: JOTD_SEED=\(seed) make simulate\n\(host.story)"
+    }
+    return Life(
+      age: host.age, deliveries: host.deliveries, jitters: host.witness.jitters, failure: failure)
   }
 
   private var seeds: [UInt64] {
     if let one = environment("JOTD_SEED").flatMap(UInt64.init) { return [one] }
-    return Array(1...(environment("JOTD_SEEDS").flatMap(UInt64.init) ?? 60))
+    return Array(1...(environment("JOTD_SEEDS").flatMap(UInt64.init) ?? 600))
   }
 }

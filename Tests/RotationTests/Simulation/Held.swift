@@ -1,0 +1,22 @@
+@testable import Rotation
+
+/// What readers find at a place, and what it says.
+struct Held {
+  let bytes: [UInt8]
+  let userID: String
+  let token: Token
+
+  /// Nil for what is no token of this signer.
+  init?(_ bytes: [UInt8], signedBy signer: SimulatedSigner) {
+    guard let compact = try? CompactToken(parsing: bytes),
+      (try? signer.verifies(compact.signature, of: compact.signingInput)) == true,
+      case .string(let userID)? = compact.claims["user_id"],
+      case .number(let issued)? = compact.claims["iat"],
+      case .number(let expires)? = compact.claims["exp"]
+    else { return nil }
+    self.bytes = bytes
+    self.userID = userID
+    token = Token(
+      compact: bytes, issuedAt: Int64(issued)!, expiresAt: Int64(expires)!, keyID: signer.keyID)
+  }
+}

@@ -1,0 +1,370 @@
+@testable import Rotation
+
+/// What an invariant found.
+struct Violation: Error, CustomStringConvertible {
+  let description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+/// Sees what happens on a simulated host, remembers what matters, and throws when a promise does
+/// not hold. It excuses a place that is out of order, or just was; and all of them for a moment
+/// after the clock was set, the key changed, and the like. An excuse of one identity's place is
+/// none for another's.
+struct Witness {
+  /// What a delivery may take, twice: one that ran already, and the one that counts.
+  static let moment: Int64 = 20_000
+  /// The longest pause between tries, its jitter, and the drift of the clock meanwhile.
+  static let longestPause: Int64 = 66_200_000
+  /// Until a hanging delivery is noted as one.
+  static let patience: Int64 = 2_100_000
+
+  /// Until when there are excuses.
+  var excuse: Int64 = 0
+  var excuses: [Path: Int64] = [:]
+  /// Places with something that the running process cannot know of.
+  var abandoned: Set<Path> = []
+
+  /// What is put up for the query socket.
+  private(set) var board: [String: Standing] = [:]
+  /// The last tries that failed: at places, and at minting for identities.
+  var failed: [Path: (bytes: [UInt8], at: Int64)] = [:]
+  var failedMinting: [String: Int64] = [:]
+  var pauses: [String: Pause] = [:]
+  /// The words of the failure that was reported last and is not over.
+  var reported: [Path: String] = [:]
+  var reportedMinting: [String: String] = [:]
+  /// The `exp` of the token that was last reported as stale, or as expired, and since when the
+  /// report is owed.
+  var told: [String: (expiry: Instant, state: State)] = [:]
+  var owed: [String: Int64] = [:]
+  /// Identities whose token somebody asked to have replaced, with the failures of minting then;
+  /// until it is minted, and until whoever asked is answered.
+  var asked: [String: Int] = [:]
+  var waiting: [String: Int64] = [:]
+  /// Identities with a failure since `unsettledSince`, when they all were to be settled.
+  var troubled: Set<String> = []
+  var unsettledSince: Int64 = 0
+  var isSettled = false
+  var rotated = 0
+  /// Pauses before a try as parts of the nominal ones: 0.9 to 1.1.
+  private(set) var jitters: [Double] = []
+
+  /// Between two tries of an identity. What fails while it lasts joins it.
+  struct Pause {
+    /// When it began, and nil after it.
+    var begin: Int64?
+    /// Pauses since the last rotation, and failures, which are as many at least.
+    var count = 0
+    var failures = 0
+
+    /// 1, 2, 4 ... 60 s.
+    static func nominal(_ count: Int) -> Int64 {
+      min(60_000_000, 1_000_000 << Int64(min(count - 1, 6)))
+    }
+  }
+
+  init() {}
+}
+
+// MARK: - What it is told
+
+extension Witness {
+  mutating func excuseAll(until end: Int64) { excuse = max(excuse, end) }
+
+  mutating func excuse(_ path: Path, until end: Int64) {
+    excuses[path] = max(excuses[path] ?? 0, end)
+  }
+
+  /// Nobody knows of what was left at `path`.
+  mutating func abandon(_ path: Path) { abandoned.insert(path) }
+
+  /// Something made all pauses end.
+  mutating func forgetPaces() {
+    failed = [:]
+    failedMinting = [:]
+    // How many there were is not forgotten by the rotator: the next may be short or long.
+    pauses = pauses.mapValues { _ in Pause(begin: nil, count: 0, failures: 7) }
+  }
+
+  mutating func restart(at time: Int64) {
+    excuseAll(until: time + Witness.moment)
+    forgetPaces()
+    board = [:]
+    pauses = [:]
+    reported = [:]
+    reportedMinting = [:]
+    told = [:]
+    owed = [:]
+    asked = [:]
+    waiting = [:]
+    unsettle(at: time)
+  }
+
+  private mutating func unsettle(at time: Int64) {
+    troubled.formIntersection(board.keys)
+    unsettledSince = time
+    isSettled = false
+  }
+
+  /// A reload put `identities` in place of `before`, and says that it made `changes`.
+  mutating func apply(
+    _ identities: [Identity], _ changes: Changes, over before: [Identity], at time: Int64
+  ) throws {
+    var expected = Changes()
+    let former = Dictionary(uniqueKeysWithValues: before.map { ($0.name, $0) })
+    for identity in identities {
+      switch former[identity.name] {
+      case identity?: expected.kept += 1
+      case nil: expected.added += 1
+      default: expected.changed += 1
+      }
+    }
+    expected.removed = before.count - expected.kept - expected.changed
+    guard changes == expected else { throw Violation("\(changes) in place of \(expected)") }
+    excuseAll(until: time + Witness.moment)
+    forgetPaces()
+    let kept = Set(identities).intersection(before)
+    for identity in before where !kept.contains(identity) {
+      board[identity.name] = nil
+      reportedMinting[identity.name] = nil
+      told[identity.name] = nil
+      owed[identity.name] = nil
+      asked[identity.name] = nil
+      for delivery in identity.deliveries { reported[delivery.path] = nil }
+    }
+    unsettle(at: time)
+  }
+
+  /// Somebody asks for new tokens.
+  mutating func ask(for names: Set<String>, at time: Int64) {
+    forgetPaces()
+    for name in names {
+      asked[name] = board[name]?.counts.issueFailures ?? 0
+      waiting[name] = time
+    }
+  }
+
+  /// They have been minted, or minting has failed, at once.
+  func checkAsked(_ names: Set<String>) throws {
+    for name in names where asked[name] != nil {
+      guard let counts = board[name]?.counts, counts.issueFailures > asked[name]! else {
+        throw Violation("\(name) was not rotated when it was asked for")
+      }
+    }
+  }
+
+  /// A job failed at a place that is out of order until `end`.
+  mutating func fail(
+    _ job: Job, until end: Int64, _ clock: SimulatedClock, _ identities: [Identity]
+  ) {
+    let path = job.delivery.path
+    excuse(path, until: end + Witness.longestPause)
+    // A removal that fails is reported, and left to the operator.
+    guard case .write(let bytes) = job.deed else { return abandon(path) }
+    failed[path] = (bytes, clock.time)
+    for identity in identities where identity.deliveries.contains(where: { $0.path == path }) {
+      pause(identity.name, at: clock.time)
+    }
+  }
+
+  mutating func succeed(_ job: Job) {
+    let path = job.delivery.path
+    failed[path] = nil
+    abandoned.remove(path)
+  }
+
+  /// What is put up changes; says whether anything was done.
+  mutating func learn(_ standings: [Standing], _ clock: SimulatedClock) throws -> Bool {
+    var hasActed = false
+    for standing in standings {
+      let name = standing.identity.name
+      let before = board[name]
+      board[name] = standing
+      let issued = standing.counts.issued - (before?.counts.issued ?? 0)
+      let failures = standing.counts.issueFailures - (before?.counts.issueFailures ?? 0)
+      hasActed = hasActed || issued + failures > 0
+      if let words = reportedMinting[name],
+        !standing.failures.contains(where: { $0.description == words })
+      {
+        // It worked, or is not needed any more.
+        reportedMinting[name] = nil
+        failedMinting[name] = nil
+        hasActed = true
+      }
+      if standing.failures.isEmpty, before?.failures.isEmpty == false {
+        // All works again: the rotator may have begun to count anew, or not.
+        pauses[name] = Pause(begin: nil, count: 0, failures: 7)
+      }
+      if issued > 0 {
+        pauses[name]?.begin = nil
+        if let old = before?.token { try checkCause(standing, old, clock) }
+      }
+      if failures > 0 {
+        if failures > 1 || failedMinting[name] != nil { try endPause(name, at: clock.time) }
+        failedMinting[name] = clock.time
+        pause(name, at: clock.time)
+      }
+      if issued > 0 { asked[name] = nil }
+    }
+    return hasActed
+  }
+
+  // MARK: Pauses
+
+  /// A job begins to write `held`.
+  mutating func begin(
+    _ held: Held, _ path: Path, of identities: [Identity], _ clock: SimulatedClock
+  ) throws {
+    guard
+      let identity = identities.first(where: { $0.deliveries.contains { $0.path == path } }),
+      held.userID == identity.userID
+    else { throw Violation("\(path) is to hold another identity's token") }
+    guard failed[path]?.bytes == held.bytes else { return }
+    try endPause(identity.name, at: clock.time)
+  }
+
+  /// Something of an identity failed.
+  private mutating func pause(_ name: String, at time: Int64) {
+    pauses[name, default: Pause()].failures += 1
+    guard pauses[name]!.begin == nil else { return }
+    pauses[name]!.begin = time
+    pauses[name]!.count += 1
+  }
+
+  /// What failed of an identity is tried again.
+  private mutating func endPause(_ name: String, at time: Int64) throws {
+    guard let pause = pauses[name], let begin = pause.begin, begin < time else { return }
+    let part = Double(time - begin) / Double(Pause.nominal(pause.count))
+    guard part > 0.89 else {
+      throw Violation("\(name) tried again after \(time - begin) µs, pause \(pause.count)")
+    }
+    // While the host stands still, a pause lasts.
+    if pause.count == pause.failures, excuse <= time { jitters.append(part) }
+    pauses[name]!.begin = nil
+  }
+}
+
+// MARK: - What must hold
+
+extension Witness {
+  /// Freshness, no future `iat`, the right key and the right identity, for whoever reads now.
+  func look(
+    at places: [Path: Held], _ clock: SimulatedClock, _ keys: Int, only identities: [Identity]
+  ) throws {
+    guard excuse <= clock.time else { return }
+    let keyID = SimulatedSigner.keyID(keys)
+    for identity in identities {
+      if let token = board[identity.name]?.token {
+        try check(token, of: identity, "the query socket", clock, keyID)
+      } else {
+        throw Violation("there is no token of \(identity.name) for the query socket")
+      }
+      for path in identity.deliveries.lazy.map(\.path)
+      where excuses[path, default: 0] <= clock.time {
+        guard let held = places[path] else {
+          throw Violation("\(path) of \(identity.name) holds no token")
+        }
+        guard held.userID == identity.userID else {
+          throw Violation("\(path) holds another token than \(identity.name)'s")
+        }
+        try check(held.token, of: identity, path.description, clock, keyID)
+      }
+    }
+  }
+
+  private func check(
+    _ token: Token, of identity: Identity, _ place: String, _ clock: SimulatedClock, _ keyID: KeyID
+  ) throws {
+    guard token.issued <= clock.now else { throw Violation("\(place) holds a token of the future") }
+    let left = token.expiry - clock.now
+    guard left > identity.refreshBefore else {
+      throw Violation("\(place) holds a stale token of \(identity.name): \(left) left")
+    }
+    guard token.keyID == keyID else { throw Violation("\(place) holds a token of \(token.keyID)") }
+    guard token.expiry - token.issued == identity.lifetime else {
+      throw Violation("\(place) holds a token of another life than \(identity.name)'s")
+    }
+  }
+
+  /// A new token replaces `old` when that is due, and otherwise for a cause only.
+  private func checkCause(_ standing: Standing, _ old: Token, _ clock: SimulatedClock) throws {
+    let identity = standing.identity
+    guard let token = standing.token, old.keyID == token.keyID, asked[identity.name] == nil,
+      old.issued <= clock.now
+    else { return }
+    let left = old.expiry - clock.now - identity.refreshBefore
+    guard left <= identity.mostSpread else {
+      throw Violation("\(identity.name) was rotated without a cause, \(left) before its threshold")
+    }
+    // Tokens of a few seconds are replaced a second after their `iat` at the earliest.
+    if excuse <= clock.time, identity.lifetime >= .seconds(60),
+      left < identity.leastSpread - .milliseconds(10)
+    {
+      throw Violation("\(identity.name) was rotated late, \(left) before its threshold")
+    }
+  }
+
+  /// What the rotator says of itself is so.
+  mutating func compare(
+    _ rotator: Rotator, _ identities: [Identity], _ clock: SimulatedClock
+  ) throws {
+    guard rotator.count == identities.count, board.count == identities.count,
+      rotator.failing == board.values.count(where: { !$0.failures.isEmpty })
+    else { throw Violation("identities, or failing ones, are counted wrongly") }
+    for standing in board.values { try checkReports(standing, clock) }
+    if rotator.unsettled > 0 {
+      guard clock.time - unsettledSince <= Witness.patience else {
+        throw Violation("neither delivered nor reported as failing, and no READY")
+      }
+    } else if !isSettled {
+      isSettled = true
+      for standing in board.values
+      where (standing.isMissing || standing.token == nil)
+        && !troubled.contains(standing.identity.name)
+      {
+        throw Violation("ready, and \(standing.identity.name) is not delivered")
+      }
+    }
+    waiting = waiting.filter { rotator.isRotating([$0.key]) }
+    for (name, since) in waiting where clock.time - since > Witness.patience {
+      throw Violation("whoever asked for \(name) waits for ever")
+    }
+  }
+
+  /// Nothing is left behind, what is put up is true, and what failed is tried again.
+  func checkRest(
+    of held: [Path: Held], _ identities: [Identity], _ running: [Path], _ time: Int64
+  ) throws {
+    let wanted = Set(identities.lazy.flatMap { $0.deliveries.lazy.map(\.path) })
+    for path in held.keys
+    where !wanted.contains(path) && !running.contains(path) && !abandoned.contains(path) {
+      guard max(excuse, excuses[path, default: 0]) > time else {
+        throw Violation("\(path) was left behind")
+      }
+    }
+    for identity in identities {
+      guard let standing = board[identity.name], !standing.isMissing else { continue }
+      let expiries = identity.deliveries.map { held[$0.path]?.token.expiry }
+      guard expiries.isEmpty || !expiries.contains(nil),
+        expiries.isEmpty || standing.oldestExpiry == expiries.lazy.compactMap(\.self).min()
+      else { throw Violation("what is put up of \(identity.name) is not so") }
+    }
+    guard excuse <= time else { return }
+    for (path, last) in failed where wanted.contains(path) && !running.contains(path) {
+      let owner = identities.first { $0.deliveries.contains { $0.path == path } }!
+      let longest = Pause.nominal(pauses[owner.name]?.failures ?? 1) * 111 / 100
+      guard time - last.at <= longest else { throw Violation("\(path) is not tried again") }
+    }
+    for (name, last) in failedMinting where time - last > Witness.longestPause {
+      throw Violation("minting for \(name) is not tried again")
+    }
+  }
+}
+
+extension Identity {
+  var window: Duration { lifetime - refreshBefore }
+  /// By how much a rotation is due before the threshold: contract, section 4, point 2.
+  var leastSpread: Duration { min(window * 0.02, .seconds(180)) }
+  var mostSpread: Duration { min(window * 0.10, .seconds(900)) }
+}

@@ -1,0 +1,87 @@
+@testable import Rotation
+
+/// What the witness makes of events: each is true, said once, said in time, and says no secret.
+extension Witness {
+  /// Hears an event; says whether it is worth noting.
+  mutating func hear(
+    _ event: Event, _ places: [Path: Held], _ identities: [Identity], _ clock: SimulatedClock
+  ) throws -> Bool {
+    rotated += 1
+    // Descriptions take long to make: one in a few of the common event will do.
+    if case .rotated = event, rotated % 64 != 0 {} else { try checkSecrecy(event, places) }
+    switch event {
+    case .rotated(let summary), .kept(let summary):
+      try checkEverywhere(summary, places, identities)
+      if board[summary.identity]?.failures.isEmpty == true { pauses[summary.identity] = nil }
+      told[summary.identity] = nil
+      if case .rotated = event { return false }
+    case .deliveryFailed(let identity, let path, let failure):
+      troubled.insert(identity)
+      guard reported.updateValue(failure.description, forKey: path) != failure.description else {
+        throw Violation("the failure at \(path) is reported twice")
+      }
+    case .deliveryRecovered(_, let path):
+      guard reported.removeValue(forKey: path) != nil else {
+        throw Violation("\(path) recovered from nothing")
+      }
+    case .mintFailed(let identity, let failure):
+      troubled.insert(identity)
+      guard
+        reportedMinting.updateValue(failure.description, forKey: identity) != failure.description
+      else { throw Violation("that minting fails for \(identity) is reported twice") }
+    case .stale(let identity, let expiry): try tell(identity, expiry, .stale, clock)
+    case .expired(let identity, let expiry): try tell(identity, expiry, .expired, clock)
+    default: break
+    }
+    return true
+  }
+
+  mutating func tell(
+    _ name: String, _ expiry: Instant, _ state: State, _ clock: SimulatedClock
+  ) throws {
+    guard let standing = board[name],
+      standing.identity.state(ofTokenExpiring: expiry, at: clock.now) == state
+    else { throw Violation("\(name) is called \(state) and is not") }
+    if let before = told[name], before.expiry == expiry, before.state >= state {
+      throw Violation("that \(name) is \(state) is reported twice")
+    }
+    told[name] = (expiry, state)
+  }
+
+  /// What is reported as delivered everywhere is.
+  func checkEverywhere(
+    _ summary: TokenSummary, _ places: [Path: Held], _ identities: [Identity]
+  ) throws {
+    for identity in identities where identity.name == summary.identity {
+      for path in identity.deliveries.lazy.map(\.path)
+      where places[path]?.token.expiry != summary.expiresAt {
+        throw Violation("\(summary.identity) is reported as delivered, \(path) lacks it")
+      }
+    }
+  }
+
+  func checkSecrecy(_ event: Event, _ places: [Path: Held]) throws {
+    let text = "\(event)"
+    let signatures = places.values.lazy.map { String(decoding: $0.bytes.suffix(12), as: UTF8.self) }
+    if text.contains("eyJ") || signatures.contains(where: { text.contains($0) }) {
+      throw Violation("an event holds token bytes")
+    }
+  }
+
+  /// That a failing identity's token went stale, or expired, is said by the next try.
+  mutating func checkReports(_ standing: Standing, _ clock: SimulatedClock) throws {
+    let name = standing.identity.name
+    guard !standing.failures.isEmpty, let expiry = standing.oldestExpiry,
+      case let state = standing.identity.state(ofTokenExpiring: expiry, at: clock.now),
+      state > .fresh, told[name]?.expiry != expiry || told[name]!.state < state
+    else {
+      owed[name] = nil
+      return
+    }
+    let since = owed[name] ?? clock.time
+    owed[name] = since
+    guard clock.time - since <= Witness.longestPause else {
+      throw Violation("nobody said that \(name) is \(state)")
+    }
+  }
+}
