@@ -17,7 +17,8 @@ C_IMPORTS = {
     "CSystemd": {"Host/HandedOver.swift", "Host/Journal.swift", "Host/ServiceManager.swift"},
     "CLinux": {
         "Host/FileSystem.swift", "Host/WallClock.swift", "Host/Hardening.swift",
-        "Host/ServiceManager.swift", "Host/Output.swift", "Query/Peer.swift",
+        "Host/ServiceManager.swift", "Host/Output.swift", "Host/Signals.swift",
+        "Query/Peer.swift",
         "Query/Listener.swift", "Query/CredentialSocket.swift", "Configuration/AccessReader.swift",
         "Host/HandedOver.swift", "Host/HookRunner.swift"},
 }

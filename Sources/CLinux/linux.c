@@ -35,6 +35,29 @@ int linux_timerfd_arm(int fd, int64_t seconds, long nanoseconds) {
   return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at, NULL);
 }
 
+static int signal_pipe[2] = {-1, -1};
+
+static void pass_on(int number) {
+  int before = errno;
+  unsigned char byte = (unsigned char)number;
+  // A full pipe holds enough of them.
+  if (write(signal_pipe[1], &byte, 1) < 0) errno = before;
+}
+
+int linux_catch_signals(void) {
+  if (pipe2(signal_pipe, O_NONBLOCK | O_CLOEXEC) < 0) return -1;
+  struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+  if (sigaction(SIGTERM, &action, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0 ||
+      sigaction(SIGHUP, &action, NULL) < 0)
+    return -1;
+  return signal_pipe[0];
+}
+
+int linux_next_signal(int fd) {
+  unsigned char byte;
+  return read(fd, &byte, 1) == 1 ? byte : 0;
+}
+
 int linux_forbid_core_files(void) {
   struct rlimit none = {0, 0};
   // The second is the one that counts; a system call filter may forbid the first.

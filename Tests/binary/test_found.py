@@ -1,6 +1,7 @@
 """What people found who tried to break jotd; each test is one of their findings."""
 
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -212,6 +213,16 @@ def test_sighup_at_once_does_not_kill(home):
 
 
 @needs_root  # strace finds a descriptor's path in /proc, which an undumpable process keeps to root
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_right_after_ready_is_not_lost(home, how):
+    """A signal that came before its Dispatch source had been set up was once thrown away."""
+    home.one(life="1h", before="1min")
+    for _ in range(25):
+        daemon = home.start().ready()
+        began = time.monotonic()
+        assert daemon.stop(how) == 0 and time.monotonic() - began < 1
+
+
 def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home):
     """A file system that does not answer, by delaying one process's fsync for one folder."""
     home.configure(

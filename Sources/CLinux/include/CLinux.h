@@ -10,6 +10,12 @@ int linux_timerfd_create(void);
 // timerfd_settime(2), absolute, with TFD_TIMER_CANCEL_ON_SET.
 int linux_timerfd_arm(int fd, int64_t seconds, long nanoseconds);
 
+// From now on SIGTERM, SIGINT and SIGHUP go into a pipe, which never blocks; returns the end to
+// read them from, -1 on error.
+int linux_catch_signals(void);
+// The number of the next signal in that pipe; 0 when there is none.
+int linux_next_signal(int fd);
+
 // prctl(PR_SET_DUMPABLE, 0) and RLIMIT_CORE 0: no core file, no ptrace by the same user.
 int linux_forbid_core_files(void);
 // mlockall(2) of what is and will be touched, where RLIMIT_MEMLOCK sets no bound; 1 when locked.

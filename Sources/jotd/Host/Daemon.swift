@@ -26,7 +26,7 @@ final class Daemon {
   private var listener: Listener?
   /// Who is to be called back once the tokens they asked for are delivered, or fail to be.
   private var callers: [(names: Set<String>, call: @Sendable () -> Void)] = []
-  private var signals: [any DispatchSourceSignal] = []
+  private var signals: Signals!
   private let patience = DispatchSource.makeTimerSource(queue: .main)
   private var isPatienceArmed = false
   /// READY=1 is owed: at the start, and after a reload.
@@ -59,7 +59,9 @@ final class Daemon {
   /// Delivers what is due and comes back; the rest happens on the main queue. Throws when the
   /// query socket cannot be served: nothing was delivered then.
   func start(_ prepared: Preparation) throws(Failure) {
-    watchSignals()
+    signals = try Signals { [weak self] number, name in
+      if number == SIGHUP { self?.reload() } else { self?.stop(name) }
+    }
     patience.setEventHandler { MainActor.assumeIsolated { self.losePatience() } }
     systemd.keepWatchdog()
     log.report(.started(version: version, identities: prepared.settings.identities.count))
@@ -300,19 +302,7 @@ final class Daemon {
     systemd.status("\(counted(rotator.count, "identity")), \(failing)\(next)")
   }
 
-  // MARK: Signals
-
-  private func watchSignals() {
-    for (number, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGHUP, "SIGHUP")] {
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .main)
-      source.setEventHandler {
-        MainActor.assumeIsolated { if number == SIGHUP { self.reload() } else { self.stop(name) } }
-      }
-      source.resume()
-      signals.append(source)
-    }
-  }
+  // MARK: The end
 
   /// Lets running deliveries end, for a bounded time, and exits.
   private func stop(_ signal: String) {

@@ -32,7 +32,6 @@ struct SimulationTests {
 
   private func live(_ seed: UInt64) -> Life {
     var host = SimulatedHost(seed: seed)
-    defer { print("end \(seed)") }
     var failure: String?
     do { try host.live(steps: 300) } catch {
       failure = "\(error)\nreplay with: JOTD_SEED=\(seed) make simulate\n\(host.story)"
