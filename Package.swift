@@ -46,3 +46,21 @@ let package = Package(
     .testTarget(name: "RotationTests", dependencies: ["Rotation"], swiftSettings: settings),
   ]
 )
+
+// `make fuzz`: libFuzzer brings its own main, so the program is built as a library without its own.
+if Context.environment["JOTD_FUZZING"] != nil,
+  let program = package.targets.first(where: { $0.name == "jotd" })
+{
+  package.products = []
+  package.targets.removeAll { $0.name == "jotd" }
+  package.targets += [
+    .target(
+      name: "jotd", dependencies: program.dependencies, exclude: ["Commands/Program.swift"],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "Fuzzing",
+      dependencies: ["jotd", "Rotation", .product(name: "NIOEmbedded", package: "swift-nio")],
+      path: "Tests/Fuzzing", exclude: ["corpus"],
+      swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]),
+  ]
+}

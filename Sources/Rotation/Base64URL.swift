@@ -10,6 +10,9 @@ package enum Base64URL {
     return table
   }()
 
+  /// Digits in the encoding of `count` bytes.
+  static func digits(for count: Int) -> Int { (count * 4 + 2) / 3 }
+
   /// Appends the encoding of `bytes` to `text`.
   package static func append(_ bytes: [UInt8], to text: inout [UInt8]) {
     let digits = alphabet

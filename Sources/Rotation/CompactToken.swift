@@ -133,8 +133,9 @@ package struct Verifier {
       throw Refusal(.algorithm, "the header names no algorithm, \(expected) is required")
     }
     guard name.utf8.elementsEqual(expected.utf8) else {
-      let shown =
-        name.utf8.count <= 16 && name.allSatisfy { $0.isASCII && $0.isLetter || $0.isNumber }
+      let lettersAndDigits = Set(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
+      let shown = name.utf8.count <= 16 && name.utf8.allSatisfy(lettersAndDigits.contains)
       throw Refusal(
         .algorithm, "\(expected) is required, the header says \(shown ? name : "something else")")
     }

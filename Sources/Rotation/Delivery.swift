@@ -105,8 +105,13 @@ package struct Path: Hashable, Sendable, CustomStringConvertible {
     for byte in description.utf8 { hasher.combine(byte) }
   }
 
+  /// The names between the slashes, as the kernel finds them: to `String.split`, a slash with a
+  /// combining mark after it is another character.
+  package var names: [String] {
+    description.utf8.split(separator: UInt8(ascii: "/")).map { String(Substring($0)) }
+  }
   /// What follows the last slash.
-  package var name: String { String(description.split(separator: "/").last ?? "") }
+  package var name: String { names.last ?? "" }
   /// What precedes the last slash; `/` for a file in the root folder.
   package var folder: Path {
     let parent = description.utf8.lastIndex(of: UInt8(ascii: "/")).map { description[..<$0] } ?? ""

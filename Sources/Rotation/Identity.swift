@@ -14,11 +14,11 @@ package struct Identity: Hashable, Sendable {
   package let refreshBefore: Duration
   package let deliveries: [Delivery]
 
-  /// `claims` are the configured ones, in their order. All arguments are checked; the error says
-  /// what is allowed.
+  /// `claims` are the configured ones, in their order; `algorithm` is what its tokens will be
+  /// signed with. All arguments are checked; the error says what is allowed.
   package init(
     name: String, userID: String, role: Role, claims: [JSON.Member], lifetime: Duration,
-    refreshBefore: Duration, deliveries: [Delivery]
+    refreshBefore: Duration, deliveries: [Delivery], algorithm: Algorithm
   ) throws(Failure) {
     if let fault = Identity.fault(inName: name) ?? Identity.fault(inUserID: userID)
       ?? Identity.fault(inLifetime: lifetime)
@@ -31,7 +31,7 @@ package struct Identity: Hashable, Sendable {
       throw Failure("an identity has at most \(Limits.deliveries) deliveries")
     }
     let template = ClaimsTemplate(userID: userID, role: role, claims: claims)
-    guard template.longestToken <= Limits.tokenBytes else {
+    guard template.longestToken(algorithm) <= Limits.tokenBytes else {
       throw Failure("its tokens would be longer than \(Limits.tokenBytes) bytes: leave claims out")
     }
     self.name = name

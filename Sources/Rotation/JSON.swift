@@ -89,8 +89,8 @@ extension JSON {
       case "\n": bytes += "\\n".utf8
       case "\r": bytes += "\\r".utf8
       case "\t": bytes += "\\t".utf8
-      case "\0"..<" ", "\u{7f}"..<"\u{a0}", "\u{200e}"..."\u{200f}", "\u{2028}"..."\u{202e}",
-        "\u{2066}"..."\u{2069}":
+      case "\0"..<" ", "\u{7f}"..<"\u{a0}", "\u{61c}", "\u{200e}"..."\u{200f}",
+        "\u{2028}"..."\u{202e}", "\u{2066}"..."\u{2069}":
         let hexadecimal = String(scalar.value, radix: 16)
         bytes += "\\u".utf8
         bytes += String(repeating: "0", count: 4 - hexadecimal.utf8.count).utf8
@@ -120,19 +120,24 @@ extension JSON {
   }
 
   /// Reads exactly one value. Refuses what RFC 8259 refuses, invalid UTF-8, lone surrogates,
-  /// duplicate member names at any depth, and nesting deeper than `Limits.nesting`.
-  package init(parsing bytes: [UInt8]) throws(Fault) {
-    var reader = JSONReader(bytes: bytes)
+  /// duplicate member names at any depth, and nesting deeper than `Limits.nesting`, which counts
+  /// the `outer` collections that the value is to stand in.
+  package init(parsing bytes: [UInt8], inside outer: Int = 0) throws(Fault) {
+    var reader = JSONReader(bytes: bytes, deepest: Limits.nesting - outer)
     self = try reader.document()
   }
 }
 
 private struct JSONReader {
   let bytes: [UInt8]
+  let deepest: Int
   var position = 0
   var depth = 0
 
-  init(bytes: [UInt8]) { self.bytes = bytes }
+  init(bytes: [UInt8], deepest: Int) {
+    self.bytes = bytes
+    self.deepest = deepest
+  }
 
   mutating func document() throws(JSON.Fault) -> JSON {
     skipWhiteSpace()
@@ -177,9 +182,7 @@ private struct JSONReader {
     _ read: (inout JSONReader) throws(JSON.Fault) -> JSON
   ) throws(JSON.Fault) -> JSON {
     depth += 1
-    guard depth <= Limits.nesting else {
-      throw fault("JSON is nested more than \(Limits.nesting) deep")
-    }
+    guard depth <= deepest else { throw fault("JSON is nested more than \(deepest) deep") }
     position += 1
     let value = try read(&self)
     depth -= 1

@@ -32,9 +32,7 @@ extension Rotator {
     waiting = [:]
     changed = Set(slots.indices)
     for slot in slots.indices {
-      let isComplete =
-        slots[slot].token != nil && slots[slot].undelivered.isEmpty
-        && slots[slot].failures.isEmpty
+      let isComplete = slots[slot].token != nil && slots[slot].undelivered.isEmpty
       if isComplete { plan(slot, at: now) } else { schedule.set(slot, due: now) }
     }
     return changes
@@ -80,7 +78,7 @@ extension Rotator {
     guard let first = lasting.first, let content = read(first),
       let compact = first.token(in: content),
       case .number(let text)? = (try? CompactToken(parsing: compact))?.claims["iat"],
-      let issuedAt = Int64(text), Instant(seconds: issuedAt) <= now,
+      let issuedAt = Int64(text), issuedAt <= now.wholeSeconds,
       issuedAt > now.wholeSeconds - identity.lifetime.components.seconds,
       let token = try? minter.mint(
         identity.claims, lifetime: identity.lifetime, at: Instant(seconds: issuedAt),

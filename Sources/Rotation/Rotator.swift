@@ -75,12 +75,12 @@ package struct Rotator {
     }
   }
 
-  /// Whether a new token of one of these identities is still on its way: neither delivered
-  /// everywhere nor known to fail.
+  /// Whether the token that was last asked for, for one of these identities, is still on its way:
+  /// it has been neither delivered nor failed to be everywhere since.
   package func isRotating(_ names: Set<String>) -> Bool {
     slots.contains {
-      names.contains($0.identity.name) && $0.failures.isEmpty
-        && ($0.isForced || $0.announced != $0.issue)
+      names.contains($0.identity.name)
+        && ($0.isForced ? $0.failures[Slot.minting] == nil : !$0.unanswered.isEmpty)
     }
   }
 
@@ -92,6 +92,7 @@ package struct Rotator {
     case .delivery(let slot, let position, let issue, let expiresAt):
       hanging.remove(slots[slot].identity.deliveries[position].path)
       slots[slot].running.remove(position)
+      if issue >= slots[slot].forcedIssue { slots[slot].unanswered.remove(position) }
       if let failure {
         fail(slot, position, failure, at: now, &random)
       } else {
@@ -188,7 +189,12 @@ extension Rotator {
       identity.claims, lifetime: identity.lifetime, at: now, signer: signer)
     slots[slot].token = token
     slots[slot].issue += 1
-    slots[slot].isForced = false
+    if slots[slot].isForced {
+      slots[slot].isForced = false
+      slots[slot].forcedIssue = slots[slot].issue
+      for (position, delivery) in identity.deliveries.enumerated()
+      where !hanging.contains(delivery.path) { slots[slot].unanswered.insert(position) }
+    }
     slots[slot].counts.issued += 1
     slots[slot].undelivered = Positions(upTo: identity.deliveries.count)
     clearFailure(slot, nil)
@@ -297,7 +303,10 @@ extension Rotator {
   }
 
   private mutating func recordHanging(_ slot: Int, _ path: Path, at now: Instant) {
-    let position = slots[slot].identity.deliveries.firstIndex { $0.path == path }
+    guard
+      let position = slots[slot].identity.deliveries.firstIndex(where: { $0.path == path })
+    else { return }
+    slots[slot].unanswered.remove(position)
     record(
       slot, position,
       Failure("\(path): writing hangs: is its file system, or the disk under it, in trouble?"))

@@ -27,8 +27,11 @@ struct Slot {
   var failures: [Int: Failure] = [:]
   /// The last report that the oldest token in a delivery, of this `exp`, was stale or expired.
   var reported: (expiry: Int64, age: State)?
-  /// Whether a new token was asked for before the old one is due.
+  /// Whether a new token was asked for before the old one is due; then, the issue that it has, and
+  /// the deliveries that have neither got it, nor failed to, since.
   var isForced = false
+  var forcedIssue = 0
+  var unanswered = Positions()
   var counts = Standing.Counts()
   /// Whether it was delivered, or a failure reported, since it was configured.
   var isSettled = false

@@ -36,8 +36,14 @@ package struct ClaimsTemplate: Hashable, Sendable {
     self.tail = tail
   }
 
-  /// Bytes of the longest compact token with these claims.
-  var longestToken: Int { (head.count + tail.count + 60 + 64) * 4 / 3 + 64 }
+  /// Bytes of the longest compact token with these claims. `iat` and `exp` have ten digits at
+  /// most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262, and the longest
+  /// lifetime after that is still below 10^10 seconds.
+  func longestToken(_ algorithm: Algorithm) -> Int {
+    var claims: [UInt8] = []
+    append(issuedAt: 9_999_999_999, expiresAt: 9_999_999_999, to: &claims)
+    return algorithm.tokenBytes(claims: claims.count)
+  }
 
   package static let reserved = ["user_id", "role", "iat", "exp"]
 
@@ -69,11 +75,9 @@ package struct Minter {
     let expiresAt = issuedAt + lifetime.components.seconds
     claims.removeAll(keepingCapacity: true)
     template.append(issuedAt: issuedAt, expiresAt: expiresAt, to: &claims)
-    let header = signer.algorithm.header
     var compact: [UInt8] = []
-    compact.reserveCapacity(
-      header.count + (claims.count + signer.algorithm.hashBytes) * 4 / 3 + 6)
-    compact += header
+    compact.reserveCapacity(signer.algorithm.tokenBytes(claims: claims.count))
+    compact += signer.algorithm.header
     Base64URL.append(claims, to: &compact)
     try signer.sign(compact, into: &signature)
     compact.append(UInt8(ascii: "."))
@@ -91,6 +95,11 @@ extension Algorithm {
     case .hs384: Algorithm.headers[1]
     case .hs512: Algorithm.headers[2]
     }
+  }
+
+  /// Bytes of a compact token with a claims set of `claims` bytes.
+  fileprivate func tokenBytes(claims: Int) -> Int {
+    header.count + Base64URL.digits(for: claims) + 1 + Base64URL.digits(for: hashBytes)
   }
 
   private static let headers = allCases.map { algorithm in

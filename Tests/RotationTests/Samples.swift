@@ -59,7 +59,7 @@ extension Identity {
   ) throws -> Identity {
     try Identity(
       name: name, userID: userID, role: .operator, claims: [], lifetime: lifetime,
-      refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample))
+      refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample), algorithm: .hs256)
   }
 }
 

@@ -114,7 +114,9 @@ struct ValueTests {
   }
 
   @Test func jsonEscapesWhatSteersATerminal() {
-    #expect(JSON.string("\u{1b}\u{7f}\u{9b}\u{202e}").text == #""\u001b\u007f\u009b\u202e""#)
+    #expect(
+      JSON.string("\u{1b}\u{7f}\u{9b}\u{61c}\u{202e}").text
+        == #""\u001b\u007f\u009b\u061c\u202e""#)
   }
 
   @Test(arguments: [
@@ -132,7 +134,30 @@ struct ValueTests {
     #expect(throws: Never.self) {
       try JSON(parsing: Array(deep.dropFirst().dropLast().utf8))
     }
+    #expect(throws: JSON.Fault.self) {
+      try JSON(parsing: Array(deep.dropFirst().dropLast().utf8), inside: 1)
+    }
     #expect(throws: JSON.Fault.self) { try JSON(parsing: [0x22, 0xff, 0x22]) }
+  }
+
+  /// To `String`, U+0301 after a slash and U+0600 before it make another character of it.
+  @Test func pathsAreTakenApartByBytes() {
+    let path = Path("/a\u{600}/..\u{301}/\u{301}b")
+    #expect(
+      path.names.map { Array($0.utf8) }
+        == ["a\u{600}", "..\u{301}", "\u{301}b"].map { Array($0.utf8) })
+    #expect(Path(path.name) == Path("\u{301}b") && path.folder == Path("/a\u{600}/..\u{301}"))
+    #expect(Path("/\u{e9}") != Path("/e\u{301}") && Path("/").names.isEmpty)
+  }
+
+  /// With the longest lifetime in the last second of the kernel's clock (KTIME_MAX), too.
+  @Test func theLongestTokenIsKnownToTheByte() throws {
+    for padding in 0..<8 {
+      let identity = try Identity.sample(
+        userID: String(repeating: "u", count: 1 + padding), lifetime: Limits.longestLifetime)
+      let now = Instant(seconds: 9_223_372_036)
+      #expect(sampleToken(identity, at: now).compact.count == identity.claims.longestToken(.hs256))
+    }
   }
 
   /// Contract, section 4, point 2: no less than 2% of the window or 3 minutes, no more than 10%

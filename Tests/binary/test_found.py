@@ -242,3 +242,58 @@ def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home):
     count = daemon.count("a: new token")
     daemon.wait_for("a: new token", count + 2, within=15)
     assert claims_of(home.read("a.jwt"))["exp"] > time.time() + 1
+
+
+def test_marks_beside_slashes_periods_and_suffixes_hide_nothing(home):
+    """For Swift, U+0301 after a slash or U+0600 before it makes another character of the slash."""
+    for folder in ("x\u0600", "jotd.d"):
+        home.path(folder).mkdir(0o755)
+    home.path("link").symlink_to(f"{home.folder}/x\u0600/../x\u0600")
+    added = "identities: { NAME: { user_id: u, role: admin, deliver: [ { file: FILE } ] } }\n"
+    for number, (name, file) in enumerate([
+            ("a\u0600.yaml", "\u0301a.jwt"), ("b.yaml", "x\u0600/b.jwt"),
+            ("c.yaml", "link/\u0301c.jwt"), (".\u0301hidden.yaml", "none")]):
+        home.path(f"jotd.d/{name}").write_text(
+            added.replace("NAME", f"i{number}").replace("FILE", str(home.path(file))))
+    home.one()
+    left = home.path(".\u0301a.jwt.0123456789abcdef.jotd")
+    left.touch()
+    assert "all is well, 4 identities and 4" in jotd("check", "--config", home.config).stdout
+    home.start().ready()
+    for file in ("\u0301a.jwt", "x\u0600/b.jwt", "x\u0600/\u0301c.jwt"):
+        assert home.read(file).count(".") == 2, ascii(file)
+    assert not left.exists()
+    for file in ("@/x\u0600/../b.jwt", "@/x\u0600/./b.jwt", "@/x\u0600//b.jwt"):
+        home.one(deliver=f"[ {{ file: {file} }} ]")
+        done = jotd("check", "--config", home.config, expect=78)
+        assert "must be an absolute path" in done.stderr
+    home.config.write_text(
+        "signing: { secret: { credential: x/\u0301y } }\n"
+        "identities:\n  a: { user_id: u, role: admin,\n    allow: [ { unit: a/\u0301.service } ],\n"
+        "    on_rotate: [ { reload: \u0301.service } ] }\n")
+    lines = jotd("check", "--config", home.config, expect=78).stderr.splitlines()
+    assert [line.split(":")[1] for line in lines if "must be the " in line] == ["1", "4", "5"]
+
+
+def test_bars_and_line_breaks_are_found_beside_other_characters(home):
+    """What a hook prints with CR LF is lines; health has one bar, after which numbers follow."""
+    home.path("|\u0301").write_text("#!/bin/sh\nprintf 'one\\r\\ntwo\\r\\n'; exit 3\n")
+    home.path("|\u0301").chmod(0o700)
+    home.one(extra='    on_rotate: [ { run: [ "@/|\u0301" ] } ]\n')
+    home.config.write_text(home.config.read_text().replace(
+        "identities:", f"socket: {{ path: {home.path('s')} }}\nidentities:", 1))
+    daemon = home.start().ready()
+    daemon.wait_for("failed: exit status 3")
+    assert any(line.endswith(": one") for line in daemon.lines)
+    assert any(line.endswith(": two") for line in daemon.lines)
+    assert jotd("health", "--config", home.config, expect=1).stdout.encode().count(b"|") == 1
+
+
+def test_hooks_are_the_same_when_their_bytes_are(home):
+    """A name in two forms of Unicode is two files."""
+    home.configure("".join(
+        f"  {name}: {{ user_id: u, role: admin, on_rotate: [ {{ run: [ /bin/touch, "
+        f"\"@/{file}\" ] }} ], deliver: [ {{ file: @/{name}.jwt }} ] }}\n"
+        for name, file in [("a", "\u00e9"), ("b", "e\u0301")]))
+    home.start().ready()
+    eventually(lambda: home.path("\u00e9").exists() and home.path("e\u0301").exists())

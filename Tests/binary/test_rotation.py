@@ -123,6 +123,10 @@ def test_a_restart_keeps_tokens_and_does_not_churn(home):
     lambda home: home.path("a.jwt").write_text(jwt.encode(
         {**claims_of(home.read("a.jwt")), "role": "admin"}, SECRET)),
     lambda home: home.path("a.jwt").write_text(jwt.encode(
+        {**claims_of(home.read("a.jwt")), "iat": 1_799_999_961_799_999_940}, SECRET)),
+    lambda home: home.path("a.jwt").write_text(jwt.encode(
+        {**claims_of(home.read("a.jwt")), "iat": -9_223_372_036_854_775_808}, SECRET)),
+    lambda home: home.path("a.jwt").write_text(jwt.encode(
         claims_of(home.read("a.jwt")), "another secret that is long enough 000")),
     lambda home: home.write_secret("another secret that is long enough 000"),
     lambda home: home.config.write_text(home.config.read_text().replace("role: operator", "role: viewer")),

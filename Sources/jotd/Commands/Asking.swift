@@ -63,11 +63,17 @@ struct Rotate: ParsableCommand {
         if case .string(let name)? = $0["identity"] { name } else { nil }
       }
     }
+    var hasFailed = false
     for name in wanted {
       let answer = try client.demand("POST", "/v1/identities/\(name)/rotate")
-      guard case .string(let end)? = answer.json?["expires_at"] else { continue }
-      printLine("\(name): rotated, expires \(end)")
+      if case .string(let fault)? = answer.json?["last_error"] {
+        hasFailed = true
+        writeToStandardError("\(name): not everywhere: \(printable(fault))\n")
+      } else if case .string(let end)? = answer.json?["expires_at"] {
+        printLine("\(name): rotated, expires \(end)")
+      }
     }
+    if hasFailed { throw ExitCode.unavailable }
   }
 }
 
@@ -144,8 +150,11 @@ struct HealthCommand: ParsableCommand {
       if let some = names[state] { parts.append("\(state): \(some.joined(separator: ", "))") }
     }
     let data = states.map { "\($0)=\(names[$0]?.count ?? 0)" }.joined(separator: " ")
-    return printable((parts + faults).joined(separator: "; ")).replacing("|", with: "/") + " | "
-      + data
+    // What monitoring reads as numbers begins after the first bar.
+    let words = printable((parts + faults).joined(separator: "; ")).utf8.map {
+      $0 == UInt8(ascii: "|") ? UInt8(ascii: "/") : $0
+    }
+    return String(decoding: words, as: UTF8.self) + " | " + data
   }
 }
 

@@ -28,7 +28,9 @@ struct Decode: ParsableCommand {
   private func show(_ object: JSON) {
     guard case .object(let members) = object else { return }
     for member in members {
-      let name = JSON.string(member.name).text.dropFirst().dropLast()
+      // By bytes: with a combining mark behind it, a quotation mark is another character.
+      let name = String(
+        decoding: JSON.string(member.name).text.utf8.dropFirst().dropLast(), as: UTF8.self)
       let words = inWords(member).map { "  (\($0))" } ?? ""
       printLine("  \(name): \(member.value.text)\(words)")
     }

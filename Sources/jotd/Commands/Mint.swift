@@ -18,7 +18,8 @@ struct Mint: ParsableCommand {
     name: .customLong("claim"), parsing: .singleValue,
     help: ArgumentHelp(
       "A further claim; may be repeated. The value is read as JSON if it is JSON, and is a "
-        + "string otherwise.", valueName: "name=value"))
+        + "string otherwise; one that begins with {, [ or \" must be JSON.",
+      valueName: "name=value"))
   var claims: [String] = []
 
   @OptionGroup var key: KeyOptions
@@ -40,19 +41,34 @@ struct Mint: ParsableCommand {
   private func members() throws -> [JSON.Member] {
     var members: [JSON.Member] = []
     for claim in claims {
-      guard let equals = claim.firstIndex(of: "="), equals > claim.startIndex else {
-        throw ValidationError("--claim \(claim): a claim is written name=value.")
-      }
+      guard let equals = claim.utf8.firstIndex(of: UInt8(ascii: "=")), equals > claim.startIndex
+      else { throw ValidationError("--claim \(claim): a claim is written name=value.") }
       let name = String(claim[..<equals])
-      let text = String(claim[claim.index(after: equals)...])
-      let member = JSON.Member(name, (try? JSON(parsing: Array(text.utf8))) ?? .string(text))
+      let member = JSON.Member(name, try value(Array(claim.utf8[equals...].dropFirst()), of: name))
       if let fault = Identity.fault(inClaim: member) { throw ValidationError("--claim: \(fault).") }
-      guard !members.contains(where: { $0.name == name }) else {
+      guard !members.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }) else {
         throw ValidationError("--claim: \(name) is given twice.")
       }
       members.append(member)
     }
     return members
+  }
+
+  /// JSON if it is JSON, and a string otherwise. What begins like an object, an array or a string
+  /// is meant to be one: a slip in it must not make another claim of it.
+  private func value(_ text: [UInt8], of name: String) throws -> JSON {
+    do throws(JSON.Fault) {
+      // In a token, it stands inside the claims set.
+      return try JSON(parsing: text, inside: 1)
+    } catch {
+      let first = text.first { ![0x20, 0x09, 0x0a, 0x0d].contains($0) }
+      guard let first, "{[\"".utf8.contains(first) else {
+        return .string(String(decoding: text, as: UTF8.self))
+      }
+      throw ValidationError(
+        "--claim: the value of \(JSON.string(name).text) begins like JSON and is not acceptable: "
+          + "\(error.detail). A string that begins so is written in quotation marks, as in JSON.")
+    }
   }
 }
 

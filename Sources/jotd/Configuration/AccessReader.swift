@@ -4,16 +4,25 @@ import Rotation
 /// Readers of users, groups, units and the rules made of them.
 extension Findings {
   func user(_ node: YAMLNode, _ name: String) -> UInt32? {
-    guard let word = word(node, name) else { return nil }
-    if let user = Accounts.user(word) { return user }
-    error(node.place, "\(name): there is no user \(JSON.string(word).text) on this host")
-    return nil
+    account(node, name, "user") { (word) throws(SystemError) in try Accounts.user(word) }
   }
 
   func group(_ node: YAMLNode, _ name: String) -> UInt32? {
+    account(node, name, "group") { (word) throws(SystemError) in try Accounts.group(word) }
+  }
+
+  private func account(
+    _ node: YAMLNode, _ name: String, _ kind: String,
+    _ lookUp: (String) throws(SystemError) -> UInt32?
+  ) -> UInt32? {
     guard let word = word(node, name) else { return nil }
-    if let group = Accounts.group(word) { return group }
-    error(node.place, "\(name): there is no group \(JSON.string(word).text) on this host")
+    let shown = JSON.string(word).text
+    do {
+      if let found = try lookUp(word) { return found }
+      error(node.place, "\(name): there is no \(kind) \(shown) on this host")
+    } catch {
+      self.error(node.place, "\(name): the \(kind) \(shown) cannot be looked up: \(error.reason)")
+    }
     return nil
   }
 
@@ -38,16 +47,14 @@ extension Findings {
 
   func unit(_ node: YAMLNode, _ name: String) -> String? {
     guard let word = word(node, name) else { return nil }
-    let types = [".service", ".scope"]
-    guard types.contains(where: { word.hasSuffix($0) }), !word.contains("/"), word.first != "."
-    else {
+    guard let unit = UnitName.read(word.utf8), UnitName.hasProcesses(unit) else {
       error(
         node.place,
         "\(name) must be the name of a unit with processes, such as camera-client.service, "
           + "not \(JSON.string(word).text)")
       return nil
     }
-    return word
+    return unit
   }
 
   /// An absolute path that fits a socket's address (unix(7)).

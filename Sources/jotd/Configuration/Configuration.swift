@@ -18,8 +18,8 @@ enum Configuration {
 
   /// `dir/name.yaml` -> `dir/name.d`.
   static func folder(of path: String) -> String {
-    let stem = [".yaml", ".yml"].first { path.hasSuffix($0) }.map { path.dropLast($0.count) }
-    return String(stem ?? path[...]) + ".d"
+    let ending = [".yaml", ".yml"].first { path.utf8.ends(with: $0) } ?? ""
+    return String(Substring(path.utf8.dropLast(ending.utf8.count))) + ".d"
   }
 
   private static func additions(to path: String, _ findings: Findings) -> [String] {
@@ -29,7 +29,7 @@ enum Configuration {
       inspect(folder, findings)
       return
         names
-        .filter { $0.hasSuffix(".yaml") && !$0.hasPrefix(".") }
+        .filter { $0.utf8.ends(with: ".yaml") && $0.utf8.first != UInt8(ascii: ".") }
         .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         .map { "\(folder)/\($0)" }
     } catch {

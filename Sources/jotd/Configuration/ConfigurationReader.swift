@@ -106,7 +106,9 @@ struct ConfigurationReader {
       return .env(variable)
     default:
       guard let id = findings.word(node, name) else { return nil }
-      guard !id.contains("/"), id != ".", id != "..", id.utf8.count <= Limits.nameBytes else {
+      guard !id.utf8.contains(UInt8(ascii: "/")), id != ".", id != "..",
+        id.utf8.count <= Limits.nameBytes
+      else {
         findings.error(
           node.place,
           "\(name) must be the id of a credential (systemd.exec(5), LoadCredential=), "
@@ -229,7 +231,8 @@ struct ConfigurationReader {
     do {
       let identity = try Identity(
         name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
-        refreshBefore: lifetimes.refreshBefore, deliveries: deliveries)
+        refreshBefore: lifetimes.refreshBefore, deliveries: deliveries,
+        algorithm: signing?.algorithm ?? .hs256)
       if let warning = identity.shortWindowWarning {
         findings.warn(section.place, "\(section.name): \(warning)")
       }

@@ -53,6 +53,6 @@ extension Findings {
       return nil
     }
     guard path(program, "\(name)[0]") != nil, !words.contains(nil) else { return nil }
-    return .run(words.compactMap(\.self))
+    return .run(words.compactMap { $0.map { Array($0.utf8) } })
   }
 }

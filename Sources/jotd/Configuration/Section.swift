@@ -73,22 +73,23 @@ extension YAMLNode {
       return nil
     }
     var entries: [(Place, String, YAMLNode)] = []
-    var seen: [String: Place] = [:]
+    // By bytes: JSON and YAML tell names apart that are equal as Swift's strings.
+    var seen: [[UInt8]: Place] = [:]
     for (key, value) in pairs {
-      guard case .scalar(let text, _) = key.content else {
+      guard case .scalar(let text, let isPlain) = key.content else {
         findings.error(key.place, "a key of \(name) must be a word, not \(key.kind)")
         continue
       }
-      if text == "<<" {
+      if isPlain, text == "<<" {
         findings.error(
           key.place, "merge keys (<<) are not part of YAML 1.2's core schema: write the values out")
-      } else if let first = seen[text] {
+      } else if let first = seen[Array(text.utf8)] {
         findings.error(
           key.place,
           "the key \(JSON.string(text).text) occurs twice in \(name): "
             + "first in line \(first.line)")
       } else {
-        seen[text] = key.place
+        seen[Array(text.utf8)] = key.place
         entries.append((key.place, text, value))
       }
     }

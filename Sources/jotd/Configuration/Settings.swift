@@ -84,8 +84,9 @@ enum Hook: Hashable {
   case reload(unit: String)
   /// Signal the process whose number is in a file; `name` is the signal's without SIG.
   case signal(pidFile: Path, number: Int32, name: String)
-  /// Run a program, by its path and arguments.
-  case run([String])
+  /// Run a program, by its path and arguments: in bytes, so that two commands are one hook only
+  /// if they are the same to the program, too.
+  case run([[UInt8]])
 }
 
 /// One kind of caller that is allowed something.

@@ -61,10 +61,11 @@ extension Findings {
   /// An absolute path without detours.
   func path(_ node: YAMLNode, _ name: String) -> Path? {
     guard let text = string(node, name) else { return nil }
-    let parts = text.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+    let names = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+      .dropFirst()
     let isClean =
-      text.hasPrefix("/") && !parts.contains { $0.isEmpty || $0 == "." || $0 == ".." }
-      && !text.utf8.contains(0)
+      text.utf8.first == UInt8(ascii: "/") && !text.utf8.contains(0)
+      && !names.contains { ["", ".", ".."].contains(Substring($0)) }
     guard isClean else {
       error(
         node.place,
@@ -73,7 +74,7 @@ extension Findings {
       return nil
     }
     guard text.utf8.count <= Limits.pathBytes,
-      parts.allSatisfy({ $0.utf8.count <= Limits.nameBytes })
+      names.allSatisfy({ $0.count <= Limits.nameBytes })
     else {
       error(
         node.place,

@@ -154,16 +154,15 @@ enum TemporaryName {
     return ".\(stem(name)).\(padding)\(hexadecimal)\(suffix)"
   }
 
-  /// The stem in the name of a temporary file; nil when `name` is no such name.
-  static func stem(ofTemporary name: String) -> String? {
-    guard name.hasPrefix("."), name.hasSuffix(suffix) else { return nil }
-    let inner = name.dropFirst().dropLast(suffix.utf8.count)
-    guard let period = inner.lastIndex(of: ".") else { return nil }
-    let number = inner[inner.index(after: period)...]
-    guard number.utf8.count == digits,
-      number.allSatisfy({ $0.isASCII && $0.isHexDigit && !$0.isUppercase })
-    else { return nil }
-    return String(inner[..<period])
+  /// The stem in the name of a temporary file, in bytes; nil when `name` is no such name.
+  static func stem(ofTemporary name: String) -> [UInt8]? {
+    guard name.utf8.first == UInt8(ascii: "."), name.utf8.ends(with: suffix) else { return nil }
+    let inner = Array(name.utf8.dropFirst().dropLast(suffix.utf8.count))
+    guard let period = inner.lastIndex(of: UInt8(ascii: ".")) else { return nil }
+    let number = inner[period...].dropFirst()
+    let hexadecimal = Array("0123456789abcdef".utf8)
+    guard number.count == digits, number.allSatisfy(hexadecimal.contains) else { return nil }
+    return Array(inner[..<period])
   }
 
   /// The target's name, or as many of its characters as fit.

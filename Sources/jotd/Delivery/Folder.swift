@@ -22,7 +22,7 @@ final class Folder: Sendable {
   }
 
   private static func walk(_ path: Path) throws(Failure) -> Descriptor {
-    var remaining = path.description.split(separator: "/").map(String.init)
+    var remaining = path.names
     var followed = 0
     var trail: [String] = []
     var here = try root()
@@ -49,8 +49,8 @@ final class Folder: Sendable {
       }
       let target: String
       do { target = try next.linkTarget() } catch { throw failure(error, at: shown) }
-      remaining = target.split(separator: "/").map(String.init).filter { $0 != "." } + remaining
-      if target.hasPrefix("/") {
+      remaining = Path(target).names.filter { $0 != "." } + remaining
+      if target.utf8.first == UInt8(ascii: "/") {
         trail = []
         here = try root()
       }

@@ -54,11 +54,13 @@ struct Postman {
     }
   }
 
-  /// Removes the temporary files that a crash left beside `deliveries`.
+  /// Removes the temporary files that a crash left beside `deliveries`, and makes durable what was
+  /// renamed just before it: a token that is kept may be one of those.
   static func sweep(_ deliveries: some Sequence<Delivery>) {
-    var stems: [Path: Set<String>] = [:]
+    var stems: [Path: Set<[UInt8]>] = [:]
     for case .file(let file) in deliveries {
-      stems[file.path.folder, default: []].insert(TemporaryName.stem(file.path.name))
+      stems[file.path.folder, default: []].insert(
+        Array(TemporaryName.stem(file.path.name).utf8))
     }
     for (path, stems) in stems {
       guard let folder = try? Folder(path),
@@ -70,6 +72,7 @@ struct Postman {
         else { continue }
         try? folder.descriptor.remove(name)
       }
+      if !folder.isInMemory { try? folder.descriptor.sync() }
     }
   }
 

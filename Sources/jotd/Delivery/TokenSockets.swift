@@ -30,7 +30,8 @@ final class TokenSockets: Sendable {
     if let known, known.delivery == delivery, known.listener.isInPlace {
       return known.current.token.withLock { $0 = token }
     }
-    known?.listener.close()
+    // Forgotten first: should the new one fail, this one must not be taken for it.
+    close(delivery.path)
     let current = Current(token)
     let listener = try Listener(
       delivery.path, owner: delivery.owner, group: delivery.group, mode: delivery.mode

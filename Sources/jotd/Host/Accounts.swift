@@ -2,10 +2,11 @@ import Glibc
 
 /// The host's users and groups, by getpwnam(3) and getgrnam(3).
 enum Accounts {
-  /// The uid of a user, given by name or as digits; nil when there is none of that name.
-  static func user(_ name: String) -> UInt32? {
+  /// The uid of a user, given by name or as digits; nil when there is none of that name, an error
+  /// when that cannot be known.
+  static func user(_ name: String) throws(SystemError) -> UInt32? {
     if name.allSatisfy(\.isNumber), let number = UInt32(name), number != .max { return number }
-    return unsafe lookUp { buffer, count -> (Int32, UInt32?) in
+    return try unsafe lookUp { buffer, count -> (Int32, UInt32?) in
       var entry = unsafe passwd()
       var found: UnsafeMutablePointer<passwd>?
       let status = unsafe getpwnam_r(name, &entry, buffer, count, &found)
@@ -13,10 +14,10 @@ enum Accounts {
     }
   }
 
-  /// The gid of a group, given by name or as digits; nil when there is none of that name.
-  static func group(_ name: String) -> UInt32? {
+  /// The gid of a group, as `user` gives the uid of a user.
+  static func group(_ name: String) throws(SystemError) -> UInt32? {
     if name.allSatisfy(\.isNumber), let number = UInt32(name), number != .max { return number }
-    return unsafe lookUp { buffer, count -> (Int32, UInt32?) in
+    return try unsafe lookUp { buffer, count -> (Int32, UInt32?) in
       var entry = unsafe Glibc.group()
       var found: UnsafeMutablePointer<Glibc.group>?
       let status = unsafe getgrnam_r(name, &entry, buffer, count, &found)
@@ -26,13 +27,13 @@ enum Accounts {
 
   /// How to call a user in a message: `camera (uid 999)`, or the number alone.
   static func describe(user uid: UInt32) -> String {
-    let name: String? = unsafe lookUp { buffer, count -> (Int32, String?) in
+    let name: String?? = try? unsafe lookUp { buffer, count -> (Int32, String?) in
       var entry = unsafe passwd()
       var found: UnsafeMutablePointer<passwd>?
       let status = unsafe getpwuid_r(uid, &entry, buffer, count, &found)
       return unsafe (status, found == nil ? nil : String(cString: entry.pw_name))
     }
-    return name.map { "\($0) (uid \(uid))" } ?? "uid \(uid)"
+    return name.flatMap(\.self).map { "\($0) (uid \(uid))" } ?? "uid \(uid)"
   }
 
   /// The uid that the daemon acts as.
@@ -40,7 +41,7 @@ enum Accounts {
   /// Who may own what lies on the way to a delivery: root and the daemon's own user. For root,
   /// the service's user too, so that root can check what the service is going to do.
   static let trusted: Set<UInt32> = {
-    let service = own == 0 ? user("jotd") : nil
+    let service = own == 0 ? (try? user("jotd")).flatMap(\.self) : nil
     return Set([0, own, service].compactMap(\.self))
   }()
   /// The gids that the daemon acts with, supplementary ones too.
@@ -54,15 +55,19 @@ enum Accounts {
   /// Calls a reentrant look-up with a buffer that grows until the entry fits.
   private static func lookUp<Value>(
     _ call: (UnsafeMutablePointer<CChar>, Int) -> (status: Int32, value: Value?)
-  ) -> Value? {
+  ) throws(SystemError) -> Value? {
     var count = 1024
     while count <= 1 << 20 {
       let (status, value) = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: count) {
         unsafe call($0.baseAddress!, count)
       }
-      guard status == ERANGE else { return value }
-      count *= 4
+      switch status {
+      case ERANGE: count *= 4
+      // What getpwnam(3) lists for a name that is not there.
+      case 0, ENOENT, ESRCH, EBADF, EPERM: return value
+      default: throw SystemError(code: status)
+      }
     }
-    return nil
+    throw SystemError(code: ERANGE)
   }
 }

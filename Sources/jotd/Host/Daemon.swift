@@ -1,3 +1,4 @@
+import ArgumentParser
 import Dispatch
 import Glibc
 import Logging
@@ -68,7 +69,7 @@ final class Daemon {
     for warning in prepared.warnings { log.report(.warning(warning)) }
     secret.watch { [weak self] in self?.turn() }
     // Armed before the time is first read, so that no setting of the clock is missed.
-    _ = clock.arm(nil)
+    _ = try clock.arm(nil)
     rotator.apply(prepared.settings.identities, at: .now)
     // Whoever asks before the first token is told that it is missing, not that nothing is.
     board.post(rotator.takeChanged())
@@ -90,7 +91,9 @@ final class Daemon {
     post()
     announce()
     let next = [rotator.nextWake, secret.retryAt].compactMap(\.self).min()
-    if let step = clock.arm(next) { wake(step) }
+    do throws(Failure) {
+      if let step = try clock.arm(next) { wake(step) }
+    } catch { giveUp(error) }
   }
 
   private func wake(_ step: Duration?) {
@@ -303,6 +306,13 @@ final class Daemon {
   }
 
   // MARK: The end
+
+  /// Ends, so that it is started anew: whoever cannot be woken would let every token run out.
+  private func giveUp(_ failure: Failure) {
+    log.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
+    journal.flush(within: Limits.farewell)
+    _exit(ExitCode.hostError.rawValue)
+  }
 
   /// Lets running deliveries end, for a bounded time, and exits.
   private func stop(_ signal: String) {

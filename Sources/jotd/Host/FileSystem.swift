@@ -248,12 +248,29 @@ enum FileSystem {
     return FileStatus(found)
   }
 
+  /// The fields of /proc/PID/stat (proc(5)) from the end of the process's name on, which is in
+  /// parentheses and may hold anything: the state has index 1. Nil when there is no such process.
+  static func status(ofProcess pid: String) -> [String]? {
+    guard let bytes = try? contents(of: "/proc/\(pid)/stat", upTo: 4096),
+      let end = bytes.lastIndex(of: UInt8(ascii: ")"))
+    else { return nil }
+    return bytes[end...].split { $0 == 0x20 || $0 == 0x0a }.map {
+      String(decoding: $0, as: UTF8.self)
+    }
+  }
+
   /// The path that `path` leads to, without links; nil when it leads nowhere.
   static func resolved(_ path: String) -> String? {
     guard let found = unsafe realpath(path, nil) else { return nil }
     defer { unsafe free(found) }
     return unsafe String(cString: found)
   }
+}
+
+extension BidirectionalCollection<UInt8> {
+  /// Whether these bytes end with those of `end`. `String.hasSuffix` compares characters, and what
+  /// stands before the suffix can make another character of its beginning.
+  func ends(with end: String) -> Bool { suffix(end.utf8.count).elementsEqual(end.utf8) }
 }
 
 /// Makes a system call again while a signal interrupts it; throws what else it fails with.

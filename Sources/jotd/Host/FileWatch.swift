@@ -9,7 +9,7 @@ final class FileWatch {
   private let path: String
   private let queue: Int32
   private let source: any DispatchSourceRead
-  private var watched: [String: Int32] = [:]
+  private var watched: [Path: Int32] = [:]
 
   /// `changed` is called on the main queue after anything happened in one of the folders. Nil
   /// when the kernel gives no watch.
@@ -36,7 +36,7 @@ final class FileWatch {
   /// Watches the folders as they are now; call again when one may have been replaced.
   func renew() {
     let files = [path, FileSystem.resolved(path)].compactMap(\.self)
-    let folders = Set(files.map { Path($0).folder.description })
+    let folders = Set(files.map { Path($0).folder })
     for (folder, watch) in watched where !folders.contains(folder) {
       inotify_rm_watch(queue, watch)
       watched[folder] = nil
@@ -45,7 +45,7 @@ final class FileWatch {
       IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
       | IN_DELETE_SELF | IN_MOVE_SELF
     for folder in folders {
-      let watch = unsafe inotify_add_watch(queue, folder, UInt32(events))
+      let watch = unsafe inotify_add_watch(queue, folder.description, UInt32(events))
       watched[folder] = watch >= 0 ? watch : nil
     }
   }

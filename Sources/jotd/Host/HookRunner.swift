@@ -74,7 +74,7 @@ extension Hook: CustomStringConvertible {
     switch self {
     case .reload(let unit): "reload \(unit)"
     case .signal(let file, _, let name): "signal \(name) to the process of \(file)"
-    case .run(let words): "run \(words[0])"
+    case .run(let words): "run \(String(decoding: words[0], as: UTF8.self))"
     }
   }
 }
@@ -103,7 +103,8 @@ extension Hook {
         try signal(file, number)
         return Outcome()
       } catch { return Outcome(failure: error) }
-    case .run(let words): return run(words, identities)
+    case .run(let words):
+      return run(words.map { String(decoding: $0, as: UTF8.self) }, identities)
     }
   }
 
@@ -137,12 +138,9 @@ extension Hook {
 
   /// When a process began, in seconds since 1970 (proc(5), starttime).
   private static func startOf(_ pid: Int32) -> Double? {
-    guard let bytes = try? FileSystem.contents(of: "/proc/\(pid)/stat", upTo: 4096) else {
-      return nil
-    }
-    let line = String(decoding: bytes, as: UTF8.self)
-    let fields = line[(line.lastIndex(of: ")") ?? line.startIndex)...].split(separator: " ")
-    guard fields.count > 20, let ticks = Double(fields[20]) else { return nil }
+    guard let fields = FileSystem.status(ofProcess: "\(pid)"), fields.count > 20,
+      let ticks = Double(fields[20])
+    else { return nil }
     return Instant.systemStart + ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
@@ -162,7 +160,7 @@ extension Hook {
     let code = errno
     let text = String(
       decoding: output.prefix(Int(length)).lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let lines = text.split(separator: "\n").map { printable(String($0)) }
+    let lines = text.split(whereSeparator: \.isNewline).map { printable(String($0)) }
     switch status {
     case 0: return Outcome(output: lines)
     case -1:

@@ -160,7 +160,8 @@ extension Logger.Level {
 /// `text` on one line and without what steers a terminal: line breaks become semicolons,
 /// tabs spaces, and other control characters are escaped.
 func printable(_ text: String) -> String {
-  let lines = text.split(separator: "\n").joined(separator: "; ").replacing("\t", with: " ")
+  let lines = text.split(whereSeparator: \.isNewline).joined(separator: "; ").replacing(
+    "\t", with: " ")
   guard lines.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
     return lines
   }

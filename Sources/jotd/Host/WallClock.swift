@@ -40,14 +40,19 @@ final class WallClock {
   }
 
   /// Sets the timer to end at `next`, or in ten years to notice the clock being set. Returns how
-  /// much the clock was set by when it was since the timer was last armed: then look again.
-  func arm(_ next: Instant?) -> Duration? {
+  /// much the clock was set by when it was since the timer was last armed: then look again. Throws
+  /// when the timer cannot be set, and nobody would ever be woken.
+  func arm(_ next: Instant?) throws(Failure) -> Duration? {
     let end = next ?? .now + Limits.longestLifetime
     let seconds = max(0, end.wholeSeconds)
     let rest = end.microseconds - seconds * 1_000_000
     // A time of zero would disarm the timer.
     guard linux_timerfd_arm(timer, seconds, max(1, Int(rest) * 1000)) < 0 else { return nil }
-    return errno == ECANCELED ? takeStep() : nil
+    let error = SystemError.last
+    guard error.code == ECANCELED else {
+      throw Failure("timerfd_settime: \(error.reason)", code: error.code)
+    }
+    return takeStep()
   }
 
   private func takeStep() -> Duration {

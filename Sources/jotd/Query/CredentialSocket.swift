@@ -13,16 +13,16 @@ struct CredentialAddress: Equatable {
 
   /// Reads the name of a peer's address, with the zero byte that begins it; nil for any other.
   init?(_ name: [UInt8]) {
-    guard name.first == 0, !name.dropFirst().contains(0),
-      let text = String(validating: name.dropFirst(), as: UTF8.self)
+    guard name.first == 0 else { return nil }
+    let parts = name.dropFirst().split(
+      separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+    guard parts.count == 4, (1...16).contains(parts[0].count),
+      parts[0].allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
+      parts[1].elementsEqual("unit".utf8), let unit = UnitName.read(parts[2])
     else { return nil }
-    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-    guard parts.count == 4, (1...16).contains(parts[0].utf8.count),
-      parts[0].allSatisfy({ $0.isASCII && $0.isHexDigit }), parts[1] == "unit",
-      !parts[2].isEmpty, Identity.fault(inName: String(parts[3])) == nil
-    else { return nil }
-    unit = String(parts[2])
-    credential = String(parts[3])
+    self.unit = unit
+    credential = String(decoding: parts[3], as: UTF8.self)
+    guard Identity.fault(inName: credential) == nil else { return nil }
   }
 
   /// That of the peer of a connected socket.

@@ -53,6 +53,7 @@ final class Listener: Sendable {
       // kernel takes the longest line it has (listen(2), somaxconn).
       listen(socket, .max)
     } catch {
+      if made != nil { try? folder.descriptor.remove(path.name) }
       throw Failure("\(path): the socket cannot be served: \(error)")
     }
   }
@@ -83,9 +84,14 @@ final class Listener: Sendable {
     do throws(SystemError) {
       let socket = Descriptor(
         owning: try result { unsafe linux_bind(path.description) })
-      try folder.descriptor.changeMode(of: path.name, mode)
-      if owner != nil || group != nil {
-        try folder.descriptor.changeOwner(of: path.name, owner, group)
+      do throws(SystemError) {
+        try folder.descriptor.changeMode(of: path.name, mode)
+        if owner != nil || group != nil {
+          try folder.descriptor.changeOwner(of: path.name, owner, group)
+        }
+      } catch {
+        try? folder.descriptor.remove(path.name)
+        throw error
       }
       return socket.release()
     } catch {

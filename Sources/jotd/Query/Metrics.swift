@@ -89,13 +89,9 @@ struct Metrics {
 
   /// The gauges that every Prometheus client library offers, from proc(5).
   private mutating func process() {
-    guard let bytes = try? FileSystem.contents(of: "/proc/self/stat", upTo: 4096) else { return }
-    // The name is in parentheses and may hold anything: fields are counted after it.
-    let line = String(decoding: bytes, as: UTF8.self)
-    let fields = line[(line.lastIndex(of: ")") ?? line.startIndex)...].split(separator: " ")
-    guard fields.count > 22, let user = Double(fields[12]), let system = Double(fields[13]),
-      let began = Double(fields[20]), let size = Double(fields[21]),
-      let pages = Double(fields[22].prefix { $0.isNumber })
+    guard let fields = FileSystem.status(ofProcess: "self"), fields.count > 22,
+      let user = Double(fields[12]), let system = Double(fields[13]),
+      let began = Double(fields[20]), let size = Double(fields[21]), let pages = Double(fields[22])
     else { return }
     let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
     counter(

@@ -10,7 +10,9 @@ struct Peer: Sendable {
   let groups: Set<UInt32>
   /// The systemd unit of its process; nil when it has none, or when that cannot be known.
   let unit: String?
+}
 
+extension Peer {
   /// Asks the kernel about the peer of a connected socket.
   init(of socket: Int32) throws(SystemError) {
     var found = linux_peer()
@@ -35,28 +37,30 @@ struct Peer: Sendable {
       return nil
     }
     if let handle { guard linux_is_alive(handle.number) == 1 else { return nil } }
-    return unit(inControlGroups: String(decoding: bytes, as: UTF8.self))
+    return unit(inControlGroups: bytes)
   }
 
   /// The unit in the text of a /proc/PID/cgroup (cgroups(7)): the first name on the path of
   /// systemd's hierarchy that is no slice. What units make below themselves comes after it.
-  static func unit(inControlGroups text: String) -> String? {
-    let lines = text.split(separator: "\n").map { line in
-      line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+  static func unit(inControlGroups text: [UInt8]) -> String? {
+    let lines = text.split(separator: 0x0a).map { line in
+      line.split(separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
     }
     // The unified hierarchy, and for hosts that have both, or none, systemd's own.
-    let unified = lines.first { $0.count == 3 && $0[0] == "0" && $0[1].isEmpty }
-    let legacy = lines.first { $0.count == 3 && $0[1] == "name=systemd" }
+    let unified = lines.first {
+      $0.count == 3 && $0[0].elementsEqual("0".utf8) && $0[1].isEmpty
+    }
+    let legacy = lines.first { $0.count == 3 && $0[1].elementsEqual("name=systemd".utf8) }
     return [unified, legacy].lazy.compactMap { $0.flatMap { unit(onPath: $0[2]) } }.first
   }
 
-  private static func unit(onPath path: Substring) -> String? {
-    guard !path.contains("..") else { return nil }
-    let names = path.split(separator: "/")
-    guard let name = names.first(where: { !$0.hasSuffix(".slice") }),
-      name.hasSuffix(".service") || name.hasSuffix(".scope")
+  private static func unit(onPath path: ArraySlice<UInt8>) -> String? {
+    let names = path.split(separator: UInt8(ascii: "/"))
+    guard !names.contains(where: { $0.elementsEqual("..".utf8) }),
+      let name = names.first(where: { !$0.ends(with: ".slice") })
     else { return nil }
     // A leading underscore protects names that control groups have a use for.
-    return String(name.first == "_" ? name.dropFirst() : name)
+    let unit = UnitName.read(name.first == UInt8(ascii: "_") ? name.dropFirst() : name)
+    return unit.flatMap { UnitName.hasProcesses($0) ? $0 : nil }
   }
 }

@@ -14,14 +14,24 @@ extension Listener {
       guard let number = connections.admit(channel, peer.user) else {
         throw Failure("there is no room for another connection")
       }
-      var limits = NIOHTTPDecoderLimitConfiguration()
-      limits.maxHeaderFieldSize = Limits.headerBytes
-      limits.maxHeaderListSize = Limits.headerBytes
-      limits.maxHeaderFieldCount = Limits.headerFields
-      try channel.pipeline.syncOperations.configureHTTPServerPipeline(
-        withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
-      try channel.pipeline.syncOperations.addHandler(
-        HTTPConnection(service, peer, connections, number))
+      try HTTPConnection.add(to: channel, service, peer, connections, number)
     }
+  }
+}
+
+extension HTTPConnection {
+  /// Makes `channel` speak HTTP, within the limits. Must be called on its event loop.
+  static func add(
+    to channel: any Channel, _ service: QueryService, _ peer: Peer, _ connections: Connections,
+    _ number: UInt64
+  ) throws {
+    var limits = NIOHTTPDecoderLimitConfiguration()
+    limits.maxHeaderFieldSize = Limits.headerBytes
+    limits.maxHeaderListSize = Limits.headerBytes
+    limits.maxHeaderFieldCount = Limits.headerFields
+    try channel.pipeline.syncOperations.configureHTTPServerPipeline(
+      withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
+    try channel.pipeline.syncOperations.addHandler(
+      HTTPConnection(service, peer, connections, number))
   }
 }

@@ -96,8 +96,8 @@ extension SimulatedHost {
     case 16..<20: try reload()
     case 20..<23: try restart(isFirst: false)
     case 23..<24: try loseFile()
-    case 24..<28: try rotate()
-    case 28..<29: clock.drift = Int64.random(in: -500...500, using: &random)
+    case 24..<29: try rotate()
+    case 29..<30: clock.drift = Int64.random(in: -500...500, using: &random)
     default: break
     }
   }
@@ -113,7 +113,8 @@ extension SimulatedHost {
     let step = span() * (random.chance(0.5) ? 1 : -1)
     clock.set(by: step)
     note("the clock is set by \(Double(step) / 1e6) s")
-    rotator.clockWasSet(by: .microseconds(step), to: clock.now)
+    // An outcome may wake the daemon before the timer tells of it.
+    if random.chance(0.7) { rotator.clockWasSet(by: .microseconds(step), to: clock.now) }
     witness.forgetPaces()
     witness.excuseAll(until: clock.time + Witness.moment)
     try turn()
@@ -189,6 +190,11 @@ extension SimulatedHost {
     // A restart of a second or two breaks no promise of a life whose spread is longer.
     try witness.look(
       at: places, clock, keys, only: wereFresh.filter { $0.leastSpread > .seconds(2) })
+    if !isFirst, random.chance(0.2) {
+      let step = span() * (random.chance(0.5) ? 1 : -1)
+      clock.set(by: step)
+      note("and the clock was set by \(Double(step) / 1e6) s meanwhile")
+    }
     applySigner()
     rotator = Rotator(signer: signer)
     let issued = wereFresh.map { places[$0.deliveries[0].path]!.token.issuedAt }
@@ -199,7 +205,10 @@ extension SimulatedHost {
     // And does not churn.
     for (identity, before) in zip(wereFresh, issued) where signerBroken <= clock.time {
       let due = identity.due(sampleToken(identity, at: Instant(seconds: before)))
-      guard due <= clock.now || witness.board[identity.name]?.token?.issuedAt == before else {
+      guard
+        due <= clock.now || Instant(seconds: before) > clock.now
+          || witness.board[identity.name]?.token?.issuedAt == before
+      else {
         throw Violation("\(identity.name) was minted anew by a restart")
       }
     }
@@ -225,6 +234,13 @@ extension SimulatedHost {
     witness.ask(for: names, at: clock.time)
     try turn()
     try witness.checkAsked(names)
+    // Much goes wrong while jobs are under way.
+    switch Int.random(in: 0..<5, using: &random) {
+    case 0: try reload()
+    case 1: try restart(isFirst: false)
+    case 2: changeKey()
+    default: break
+    }
   }
 
   private mutating func anyPath() -> Path? {
@@ -333,6 +349,11 @@ extension SimulatedHost {
       throw Violation("two jobs at \(path)")
     }
     var content: Held?
+    if case .remove = job.deed,
+      identities.contains(where: { $0.deliveries.contains { $0.path == path } })
+    {
+      throw Violation("\(path) is removed, and wanted")
+    }
     if case .write(let bytes) = job.deed {
       guard let held = Held(bytes, signedBy: SimulatedSigner(keys)) else {
         throw Violation("a token that the current key did not sign goes to \(path)")

@@ -138,8 +138,10 @@ extension Witness {
 
   /// Somebody asks for new tokens.
   mutating func ask(for names: Set<String>, at time: Int64) {
-    forgetPaces()
     for name in names {
+      for delivery in board[name]?.identity.deliveries ?? [] { failed[delivery.path] = nil }
+      failedMinting[name] = nil
+      pauses[name] = Pause(begin: nil, count: 0, failures: 7)
       asked[name] = board[name]?.counts.issueFailures ?? 0
       waiting[name] = time
     }
@@ -314,7 +316,8 @@ extension Witness {
     else { throw Violation("identities, or failing ones, are counted wrongly") }
     for standing in board.values { try checkReports(standing, clock) }
     if rotator.unsettled > 0 {
-      guard clock.time - unsettledSince <= Witness.patience else {
+      // While the host stands still, nobody is patient.
+      guard clock.time - unsettledSince <= Witness.patience || excuse > clock.time else {
         throw Violation("neither delivered nor reported as failing, and no READY")
       }
     } else if !isSettled {
@@ -327,7 +330,9 @@ extension Witness {
       }
     }
     waiting = waiting.filter { rotator.isRotating([$0.key]) }
-    for (name, since) in waiting where clock.time - since > Witness.patience {
+    // One job may have to come back, or be noted as hanging, before the one that counts.
+    for (name, since) in waiting
+    where clock.time - since > 2 * Witness.patience && excuse <= clock.time {
       throw Violation("whoever asked for \(name) waits for ever")
     }
   }

@@ -15,6 +15,12 @@ extension Witness {
       if board[summary.identity]?.failures.isEmpty == true { pauses[summary.identity] = nil }
       told[summary.identity] = nil
       if case .rotated = event { return false }
+      let identity = identities.first { $0.name == summary.identity }
+      guard let identity, summary.expiresAt - identity.lifetime <= clock.now,
+        identity.state(ofTokenExpiring: summary.expiresAt, at: clock.now) == .fresh
+      else {
+        throw Violation("\(summary.identity) is said to be kept, and is not fresh")
+      }
     case .deliveryFailed(let identity, let path, let failure):
       troubled.insert(identity)
       guard reported.updateValue(failure.description, forKey: path) != failure.description else {
