@@ -468,6 +468,35 @@ def test_the_secret_is_in_no_core_and_in_locked_memory_only(home):
     assert any(l.startswith("Max core file size") and l.split()[4] == "0" for l in status.splitlines())
 
 
+def traced(home, trace, calls):
+    """A daemon from its start to its end, and the system calls of these names that it made."""
+    # -D: the daemon is the child, strace the grandchild.
+    prefix = ["strace", "-D", "-f", "-y", "-qq", "-o", trace, "-e", f"trace={calls}"]
+    home.start(prefix=prefix).ready().stop()
+    return trace.read_text().splitlines()
+
+
+def test_temporary_files_are_new_private_and_no_links(home, tmp_path_factory):
+    """Whoever may write in the folder cannot have jotd write into a file of theirs."""
+    home.one(deliver="[ { file: @/a.jwt, mode: '644' } ]")
+    calls = traced(home, tmp_path_factory.mktemp("trace") / "trace", "openat")
+    opened = [line for line in calls if ".jotd\"" in line]
+    assert len(opened) == 1
+    assert "O_WRONLY|O_CREAT|O_EXCL|O_NOFOLLOW|O_CLOEXEC, 0600)" in opened[0], opened
+
+
+def test_a_kept_token_is_made_durable(home, tmp_path_factory):
+    """It may be one that was renamed, and not synced, just before a crash."""
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", home.folder], text=True, capture_output=True, check=True)
+    if kind.stdout.strip() == "tmpfs":
+        pytest.skip("there is no disk under the temporary folder")
+    home.one(life="1d", before="1h")
+    home.start().ready().stop(signal.SIGKILL)
+    calls = traced(home, tmp_path_factory.mktemp("trace") / "trace", "fsync")
+    assert any(f"<{home.folder}>) = 0" in line for line in calls), calls
+
+
 @needs_root
 def test_idle_means_no_system_call_at_all(home, tmp_path_factory):
     home.configure(many(10, "1d", "1h"))
