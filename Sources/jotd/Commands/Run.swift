@@ -26,7 +26,7 @@ struct Run: ParsableCommand {
         try daemon.start(prepared)
       } catch let refused as Preparation.Refused {
         writeToStandardError(refused.description + "\n")
-        throw ExitCode.configuration
+        throw refused.mayPass ? ExitCode.hostError : ExitCode.configuration
       } catch {
         printNote("\(error)")
         throw ExitCode.cannotCreate

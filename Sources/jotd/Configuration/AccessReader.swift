@@ -21,7 +21,9 @@ extension Findings {
       if let found = try lookUp(word) { return found }
       error(node.place, "\(name): there is no \(kind) \(shown) on this host")
     } catch {
-      self.error(node.place, "\(name): the \(kind) \(shown) cannot be looked up: \(error.reason)")
+      self.error(
+        node.place, "\(name): the \(kind) \(shown) cannot be looked up: \(error.reason)",
+        code: error.code)
     }
     return nil
   }

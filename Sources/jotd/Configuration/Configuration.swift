@@ -34,7 +34,7 @@ enum Configuration {
         .map { "\(folder)/\($0)" }
     } catch {
       if !error.isNotFound {
-        findings.error(Place(file: folder), "cannot be read: \(error.reason)")
+        findings.error(Place(file: folder), "cannot be read: \(error.reason)", code: error.code)
       }
       return []
     }
@@ -55,7 +55,8 @@ enum Configuration {
       case EFBIG:
         findings.error(start, "is longer than \(Limits.configurationBytes >> 20) MiB")
       case EINVAL: findings.error(start, "is not a regular file")
-      default: findings.error(Place(file: file), "cannot be read: \(error.reason)")
+      default:
+        findings.error(Place(file: file), "cannot be read: \(error.reason)", code: error.code)
       }
     }
   }

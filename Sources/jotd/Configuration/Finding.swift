@@ -1,12 +1,18 @@
+import Glibc
 import Rotation
 
 /// Something wrong, or worth knowing, in the configuration or on the host.
 struct Finding: Error, Comparable, CustomStringConvertible {
   let place: Place
   let text: String
+  /// errno(3), where a system call failed; 0 where the words themselves are wrong.
+  var code: Int32 = 0
 
   /// `FILE:LINE:COLUMN: text`, as compilers and editors have it.
   var description: String { "\(place): \(text)" }
+
+  /// Whether the host was in trouble, so that a later try can go well.
+  var mayPass: Bool { [EIO, EMFILE, ENFILE, ENOMEM, ENOBUFS, ESTALE, ETIMEDOUT].contains(code) }
 
   static func < (left: Finding, right: Finding) -> Bool { left.place < right.place }
 }
@@ -44,6 +50,8 @@ final class Findings {
     isDiscreet ? "what it says (not shown)" : JSON.string(text).text
   }
 
-  func error(_ place: Place, _ text: String) { errors.append(Finding(place: place, text: text)) }
+  func error(_ place: Place, _ text: String, code: Int32 = 0) {
+    errors.append(Finding(place: place, text: text, code: code))
+  }
   func warn(_ place: Place, _ text: String) { warnings.append(Finding(place: place, text: text)) }
 }

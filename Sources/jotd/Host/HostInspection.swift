@@ -22,7 +22,7 @@ enum HostInspection {
       for warning in warnings { findings.warn(signing.place, warning) }
       return signer
     } catch {
-      findings.error(signing.place, error.description)
+      findings.error(signing.place, error.description, code: error.code)
       return nil
     }
   }

@@ -15,6 +15,9 @@ struct Preparation {
     /// In the order of the files.
     let errors: [Finding]
 
+    /// Whether it is the host's trouble alone, so that another try may go well.
+    var mayPass: Bool { errors.allSatisfy(\.mayPass) }
+
     /// One error a line.
     var description: String {
       let shown = errors.sorted().prefix(Limits.errorsShown).map(\.description)
