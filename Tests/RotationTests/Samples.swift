@@ -64,8 +64,12 @@ extension Identity {
 }
 
 extension Delivery {
+  /// A socket where the name begins so, and a file otherwise.
   static func sample(_ path: String) -> Delivery {
-    .file(
+    if path.hasPrefix("/socket") {
+      return .socket(SocketDelivery(path: Path(path), owner: nil, group: nil, mode: 0o600))
+    }
+    return .file(
       FileDelivery(
         path: Path(path), format: .token, owner: nil, group: nil, mode: 0o600, inPlace: false))
   }

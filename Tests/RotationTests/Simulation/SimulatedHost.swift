@@ -171,6 +171,7 @@ extension SimulatedHost {
     try witness.apply(identities, changes, over: before, at: clock.time)
     takeStock()
     try turn()
+    if random.chance(0.2) { try reload() }
   }
 
   /// The process dies, with jobs half done, and starts anew a moment later; or for the first time.
@@ -189,15 +190,18 @@ extension SimulatedHost {
     }
     // A restart of a second or two breaks no promise of a life whose spread is longer.
     try witness.look(
-      at: places, clock, keys, only: wereFresh.filter { $0.leastSpread > .seconds(2) })
+      at: places, clock, keys,
+      only: wereFresh.filter { $0.leastSpread > .seconds(2) && $0.deliveries == $0.lasting })
     if !isFirst, random.chance(0.2) {
       let step = span() * (random.chance(0.5) ? 1 : -1)
       clock.set(by: step)
       note("and the clock was set by \(Double(step) / 1e6) s meanwhile")
     }
+    // Sockets end with their process.
+    places = places.filter { !$0.key.description.hasPrefix("/socket") }
     applySigner()
     rotator = Rotator(signer: signer)
-    let issued = wereFresh.map { places[$0.deliveries[0].path]!.token.issuedAt }
+    let issued = wereFresh.map { places[$0.lasting[0].path]!.token.issuedAt }
     rotator.apply(identities, at: clock.now)
     witness.restart(at: clock.time)
     takeStock()
@@ -216,9 +220,9 @@ extension SimulatedHost {
 
   private mutating func loseFile() throws {
     // What is lost while a job writes there comes back by itself.
-    guard let path = anyPath(), !jobs.contains(where: { $0.job.delivery.path == path }) else {
-      return
-    }
+    guard let path = identities.flatMap(\.lasting).randomElement(using: &random)?.path,
+      !jobs.contains(where: { $0.job.delivery.path == path })
+    else { return }
     places[path] = nil
     note("\(path) is lost, reload")
     let changes = rotator.apply(identities, at: clock.now)
@@ -249,7 +253,7 @@ extension SimulatedHost {
 
   private mutating func makeIdentities() throws -> [Identity] {
     // Names, lives and paths come from small sets, so that reloads keep, change and move things.
-    var free = (0..<8).map { "/p\($0)" }.shuffled(using: &random)
+    var free = ((0..<6).map { "/p\($0)" } + ["/socket0", "/socket1"]).shuffled(using: &random)
     var made: [Identity] = []
     for number in 0..<Int.random(in: 0...5, using: &random) {
       let name = "i\(number)"
@@ -283,7 +287,7 @@ extension SimulatedHost {
 
   private mutating func takeStock() {
     let held = places
-    rotator.takeStock(at: clock.now) { held[$0.path]?.bytes }
+    rotator.takeStock(at: clock.now) { $0.isLasting ? held[$0.path]?.bytes : nil }
   }
 
   /// `isAlarm` says that nothing but the timer woke the daemon.
@@ -401,7 +405,7 @@ extension SimulatedHost {
   }
 
   private mutating func excuseHanging() {
-    for (path, end) in hanging where end > clock.time {
+    for (path, end) in hanging where end >= clock.time {
       witness.excuse(path, until: end + Witness.moment)
     }
   }
@@ -413,13 +417,18 @@ extension SimulatedHost {
 
   /// Whether every delivery of `identity` holds one fresh token that is as it would be minted.
   private func holdsFresh(_ identity: Identity) -> Bool {
-    guard let first = identity.deliveries.first, let held = places[first.path] else { return false }
+    guard let first = identity.lasting.first, let held = places[first.path] else { return false }
     var minter = Minter()
     let again = try? minter.mint(
       identity.claims, lifetime: identity.lifetime,
       at: Instant(seconds: held.token.issuedAt), signer: SimulatedSigner(keys))
     return again?.compact == held.bytes && held.token.issued <= clock.now
       && held.token.expiry - clock.now > identity.refreshBefore
-      && identity.deliveries.allSatisfy { places[$0.path]?.bytes == held.bytes }
+      && identity.lasting.allSatisfy { places[$0.path]?.bytes == held.bytes }
   }
+}
+
+extension Identity {
+  /// The deliveries that outlive the process.
+  var lasting: [Delivery] { deliveries.filter(\.isLasting) }
 }

@@ -11,10 +11,12 @@ extension Witness {
     if case .rotated = event, rotated % 64 != 0 {} else { try checkSecrecy(event, places) }
     switch event {
     case .rotated(let summary), .kept(let summary):
-      try checkEverywhere(summary, places, identities)
+      var isKept = false
+      if case .kept = event { isKept = true }
+      try checkEverywhere(summary, places, identities, onlyLasting: isKept)
       if board[summary.identity]?.failures.isEmpty == true { pauses[summary.identity] = nil }
       told[summary.identity] = nil
-      if case .rotated = event { return false }
+      guard isKept else { return false }
       let identity = identities.first { $0.name == summary.identity }
       guard let identity, summary.expiresAt - identity.lifetime <= clock.now,
         identity.state(ofTokenExpiring: summary.expiresAt, at: clock.now) == .fresh
@@ -56,10 +58,10 @@ extension Witness {
 
   /// What is reported as delivered everywhere is.
   func checkEverywhere(
-    _ summary: TokenSummary, _ places: [Path: Held], _ identities: [Identity]
+    _ summary: TokenSummary, _ places: [Path: Held], _ identities: [Identity], onlyLasting: Bool
   ) throws {
     for identity in identities where identity.name == summary.identity {
-      for path in identity.deliveries.lazy.map(\.path)
+      for path in (onlyLasting ? identity.lasting : identity.deliveries).lazy.map(\.path)
       where places[path]?.token.expiry != summary.expiresAt {
         throw Violation("\(summary.identity) is reported as delivered, \(path) lacks it")
       }
