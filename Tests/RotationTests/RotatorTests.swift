@@ -47,6 +47,9 @@ struct RotatorTests {
     #expect(orders(&rotator).events.count == 1)
     #expect(rotator.unsettled == 0)
     #expect(rotator.state(of: "a", at: start) == .fresh)
+    let counts = try #require(rotator.takeChanged().first).counts
+    #expect((counts.issued, counts.issueFailures) == (1, 0))
+    #expect((counts.delivered, counts.deliveryFailures) == (2, 0))
     let next = try #require(rotator.nextWake)
     #expect(next < start + .seconds(86_400 - 3_600 - 180))
     #expect(step(&rotator, next - .microseconds(1)).jobs.isEmpty)

@@ -117,6 +117,8 @@ MUTATIONS = [
      "guard let token else { return now }", OLD_KEY + "|not rotated|future"),
     ("nobody's request rotates", ROTATOR,
      "      slots[slot].isForced = true\n", "", "not rotated when it was asked for"),
+    ("who asks waits until minting works", ROTATOR,
+     "$0.isForced ? $0.failures[Slot.minting] == nil", "$0.isForced ? true", "waits for ever"),
     ("one request rotates for ever", ROTATOR,
      "    slots[slot].isForced = false\n", "", "HANGS|without a cause"),
     ("removed files stay", RECONFIGURATION,

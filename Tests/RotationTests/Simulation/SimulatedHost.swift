@@ -131,7 +131,7 @@ extension SimulatedHost {
       rotator.clockWasSet(by: .zero, to: clock.now)
       witness.forgetPaces()
     }
-    witness.excuseAll(until: clock.time + Witness.moment)
+    witness.excuseStandstill(until: clock.time + Witness.moment)
     try endJobs()
     try turn()
   }

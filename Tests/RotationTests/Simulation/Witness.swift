@@ -21,6 +21,7 @@ struct Witness {
 
   /// Until when there are excuses.
   var excuse: Int64 = 0
+  var standstill: Int64 = 0
   var excuses: [Path: Int64] = [:]
   /// Places with something that the running process cannot know of.
   var abandoned: Set<Path> = []
@@ -71,6 +72,12 @@ struct Witness {
 
 extension Witness {
   mutating func excuseAll(until end: Int64) { excuse = max(excuse, end) }
+
+  /// The host stood still: whoever waited could not be served.
+  mutating func excuseStandstill(until end: Int64) {
+    excuseAll(until: end)
+    standstill = end
+  }
 
   mutating func excuse(_ path: Path, until end: Int64) {
     excuses[path] = max(excuses[path] ?? 0, end)
@@ -198,12 +205,13 @@ extension Witness {
         // All works again: the rotator may have begun to count anew, or not.
         pauses[name] = Pause(begin: nil, count: 0, failures: 7)
       }
+      guard issued + failures <= 1 else { throw Violation("\(name) was minted twice at once") }
       if issued > 0 {
         pauses[name]?.begin = nil
         if let old = before?.token { try checkCause(standing, old, clock) }
       }
       if failures > 0 {
-        if failures > 1 || failedMinting[name] != nil { try endPause(name, at: clock.time) }
+        if failedMinting[name] != nil { try endPause(name, at: clock.time) }
         failedMinting[name] = clock.time
         pause(name, at: clock.time)
       }
@@ -317,7 +325,7 @@ extension Witness {
     for standing in board.values { try checkReports(standing, clock) }
     if rotator.unsettled > 0 {
       // While the host stands still, nobody is patient.
-      guard clock.time - unsettledSince <= Witness.patience || excuse > clock.time else {
+      guard clock.time - unsettledSince <= Witness.patience || standstill > clock.time else {
         throw Violation("neither delivered nor reported as failing, and no READY")
       }
     } else if !isSettled {
@@ -332,7 +340,7 @@ extension Witness {
     waiting = waiting.filter { rotator.isRotating([$0.key]) }
     // One job may have to come back, or be noted as hanging, before the one that counts.
     for (name, since) in waiting
-    where clock.time - since > 2 * Witness.patience && excuse <= clock.time {
+    where clock.time - since > 2 * Witness.patience && standstill <= clock.time {
       throw Violation("whoever asked for \(name) waits for ever")
     }
   }
