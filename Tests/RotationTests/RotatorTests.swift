@@ -82,6 +82,7 @@ struct RotatorTests {
       #expect(jobs.map(\.delivery.path.description) == ["/b"])
     }
     #expect(reports == 1)
+    #expect(rotator.takeChanged().first?.counts.deliveryFailures == 12)
     #expect(rotator.failing == 1 && rotator.unsettled == 0)
     for (pause, nominal) in zip(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]) {
       #expect(pause >= 0.9 * Double(nominal) && pause <= 1.1 * Double(nominal))
@@ -177,8 +178,9 @@ struct RotatorTests {
     let first = try #require(step(&rotator, start).jobs.first)
     rotator.use(SimulatedSigner(1), at: start)
     finish(&rotator, first, nil, at: start)
-    let again = step(&rotator, start).jobs
+    let (again, events) = step(&rotator, start)
     #expect(again.count == 1, "the token of the old key stays")
+    #expect(events.contains { if case .keyChanged(KeyID("key-1")) = $0 { true } else { false } })
     for job in again { finish(&rotator, job, nil, at: start) }
     rotator.rotate(["a"], at: start + .seconds(9))
     rotator.noteHanging(first.id, at: start + .seconds(9))

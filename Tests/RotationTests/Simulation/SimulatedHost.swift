@@ -92,7 +92,7 @@ extension SimulatedHost {
     case 5..<9: breakPlace()
     case 9..<12: hangPlace()
     case 12..<14: breakSigner()
-    case 14..<16: changeKey()
+    case 14..<16: try changeKey()
     case 16..<20: try reload()
     case 20..<23: try restart(isFirst: false)
     case 23..<24: try loseFile()
@@ -154,13 +154,17 @@ extension SimulatedHost {
     witness.excuseAll(until: signerBroken + Witness.longestPause)
   }
 
-  private mutating func changeKey() {
+  private mutating func changeKey() throws {
     keys += 1
     signer = SimulatedSigner(keys)
     note("the key changes")
     applySigner()
     witness.excuseAll(until: clock.time + Witness.moment)
     witness.forgetPaces()
+    // Or an outcome comes first.
+    guard random.chance(0.5) else { return }
+    try turn()
+    if signerBroken <= clock.time { try witness.checkKey(keys) }
   }
 
   private mutating func reload() throws {
@@ -235,14 +239,14 @@ extension SimulatedHost {
     let names = Set(identities.map(\.name).filter { _ in random.chance(0.5) })
     note("rotate \(names.sorted())")
     rotator.rotate(names, at: clock.now)
-    witness.ask(for: names, at: clock.time)
+    witness.ask(for: names, clock)
     try turn()
     try witness.checkAsked(names)
     // Much goes wrong while jobs are under way.
     switch Int.random(in: 0..<5, using: &random) {
     case 0: try reload()
     case 1: try restart(isFirst: false)
-    case 2: changeKey()
+    case 2: try changeKey()
     default: break
     }
   }

@@ -42,7 +42,7 @@ struct Witness {
   /// Identities whose token somebody asked to have replaced, with the failures of minting then;
   /// until it is minted, and until whoever asked is answered.
   var asked: [String: Int] = [:]
-  var waiting: [String: Int64] = [:]
+  var waiting: [String: (since: Int64, second: Int64)] = [:]
   /// Identities with a failure since `unsettledSince`, when they all were to be settled.
   var troubled: Set<String> = []
   var unsettledSince: Int64 = 0
@@ -90,6 +90,8 @@ extension Witness {
   mutating func forgetPaces() {
     failed = [:]
     failedMinting = [:]
+    // By a clock that was set back, new tokens can be older.
+    waiting = waiting.mapValues { ($0.since, .min / 2_000_000) }
     // How many there were is not forgotten by the rotator: the next may be short or long.
     pauses = pauses.mapValues { _ in Pause(begin: nil, count: 0, failures: 7) }
   }
@@ -138,19 +140,20 @@ extension Witness {
       told[identity.name] = nil
       owed[identity.name] = nil
       asked[identity.name] = nil
+      waiting[identity.name] = nil
       for delivery in identity.deliveries { reported[delivery.path] = nil }
     }
     unsettle(at: time)
   }
 
   /// Somebody asks for new tokens.
-  mutating func ask(for names: Set<String>, at time: Int64) {
+  mutating func ask(for names: Set<String>, _ clock: SimulatedClock) {
     for name in names {
       for delivery in board[name]?.identity.deliveries ?? [] { failed[delivery.path] = nil }
       failedMinting[name] = nil
       pauses[name] = Pause(begin: nil, count: 0, failures: 7)
       asked[name] = board[name]?.counts.issueFailures ?? 0
-      waiting[name] = time
+      waiting[name] = (clock.time, clock.now.wholeSeconds)
     }
   }
 
@@ -160,6 +163,13 @@ extension Witness {
       guard let counts = board[name]?.counts, counts.issueFailures > asked[name]! else {
         throw Violation("\(name) was not rotated when it was asked for")
       }
+    }
+  }
+
+  /// All tokens are of a new key at once.
+  func checkKey(_ key: Int) throws {
+    for standing in board.values where standing.token?.keyID != SimulatedSigner.keyID(key) {
+      throw Violation("\(standing.identity.name) was not minted with the new key at once")
     }
   }
 
@@ -337,9 +347,18 @@ extension Witness {
         throw Violation("ready, and \(standing.identity.name) is not delivered")
       }
     }
-    waiting = waiting.filter { rotator.isRotating([$0.key]) }
+    for (name, (_, second)) in waiting where !rotator.isRotating([name]) {
+      waiting[name] = nil
+      // Either nothing failed and all is there, or what failed is known.
+      if let standing = board[name], standing.failures.isEmpty,
+        standing.isMissing
+          || standing.oldestExpiry! - standing.identity.lifetime < Instant(seconds: second)
+      {
+        throw Violation("whoever asked for \(name) is answered before it is there")
+      }
+    }
     // One job may have to come back, or be noted as hanging, before the one that counts.
-    for (name, since) in waiting
+    for (name, (since, _)) in waiting
     where clock.time - since > 2 * Witness.patience && standstill <= clock.time {
       throw Violation("whoever asked for \(name) waits for ever")
     }
