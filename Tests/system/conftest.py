@@ -1,9 +1,10 @@
 """A real systemd in a container of its own: a throw-away overlay of this host's root, booted by
 systemd-nspawn without a network. Needs root, and changes nothing outside."""
 
+import json
 import os
 import pathlib
-import shutil
+import re
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ import uuid
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-JOTD = pathlib.Path(os.environ.get("JOTD") or ROOT / ".build/release/jotd")
+JOTD = pathlib.Path(os.environ.get("JOTD") or ROOT / ".build/release/jotd").resolve()
 MASKED = [
     "getty.target", "dev-hugepages.mount", "console-getty.service",
     *(f"systemd-{name}.service" for name in (
@@ -48,23 +49,27 @@ class Container:
     # What runs in a mount namespace of its own, so that nothing has to be unmounted.
     BOOT = r"""
 set -e
-cd "$1"; name=$2; jotd=$3
+cd "$1"; name=$2; project=$3; jotd=$4
 mount -t tmpfs -o size=1g,mode=755 tmpfs fs
 mkdir fs/up fs/work fs/root
 mount -t overlay overlay -o lowerdir=/,upperdir=fs/up,workdir=fs/work fs/root
 rm -rf fs/root/etc/systemd/system fs/root/var/log/journal fs/root/etc/machine-id
 cp -a etc/. fs/root/etc/
-cp "$jotd" fs/root/usr/bin/jotd
-if [ ! -d /run/systemd/system ]; then
-  # This host's first process is no systemd: the container gets a control group of its own.
-  for base in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
-    if [ -e $base/cgroup.procs ]; then mkdir -p $base/$name; echo $$ > $base/$name/cgroup.procs; fi
-  done
-  keep=--keep-unit
-fi
 export SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-exec systemd-nspawn --boot --register=no $keep -D fs/root -M "$name" --private-network \
-  --capability=CAP_IPC_LOCK --link-journal=no --resolv-conf=off --timezone=off --console=pipe
+boot() {
+  if [ ! -d /run/systemd/system ]; then
+    # This host's first process is no systemd: the container gets a control group of its own.
+    for base in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+      if [ -e $base/cgroup.procs ]; then
+        mkdir -p $base/$name; echo $BASHPID > $base/$name/cgroup.procs; fi
+    done
+    keep=--keep-unit
+  fi
+  exec systemd-nspawn --boot --register=no $keep -D fs/root -M "$name" --private-network \
+    --bind-ro="$project:/opt/jotd" --bind-ro="$jotd:/opt/built/jotd" --capability=CAP_IPC_LOCK \
+    --link-journal=no --resolv-conf=off --timezone=off --console=pipe
+}
+while status=0; (boot) || status=$?; [ $status = 133 ]; do :; done  # 133: it asks for a reboot
 """
 
     def start(self):
@@ -86,15 +91,25 @@ exec systemd-nspawn --boot --register=no $keep -D fs/root -M "$name" --private-n
         self.console = open(self.folder / "console", "w+")
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", self.BOOT, "boot",
-             self.folder, self.name, JOTD],
+             self.folder, self.name, ROOT, JOTD],
             stdin=subprocess.DEVNULL, stdout=self.console, stderr=subprocess.STDOUT)
+        self._await_boot()
+
+    def _await_boot(self):
         self.leader = eventually(self._leader)
         eventually(lambda: self.sh("systemctl is-system-running --wait", check=False).stdout.strip()
                    in ("running", "degraded"))
 
+    def reboot(self):
+        """Stops all that runs, and boots again with the files as they are."""
+        before = self.leader
+        self.sh("systemctl reboot", check=False)
+        eventually(lambda: self._leader() not in (before, None))
+        self._await_boot()
+
     def _leader(self):
         assert self.process.poll() is None, (self.folder / "console").read_text()
-        for child in children(self.process.pid):
+        for child in (leader for nspawn in children(self.process.pid) for leader in children(nspawn)):
             try:
                 status = pathlib.Path(f"/proc/{child}/status").read_text()
             except OSError:
@@ -106,7 +121,8 @@ exec systemd-nspawn --boot --register=no $keep -D fs/root -M "$name" --private-n
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            for nspawn in children(self.process.pid):
+                os.kill(nspawn, signal.SIGTERM)
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
@@ -137,9 +153,38 @@ exec systemd-nspawn --boot --register=no $keep -D fs/root -M "$name" --private-n
 
     def journal(self, *matches):
         """The entries of the journal that match, as dictionaries."""
-        import json
         lines = self.sh("journalctl -o json --no-pager " + " ".join(matches)).stdout.splitlines()
         return [json.loads(line) for line in lines]
+
+    def show(self, name, unit="jotd"):
+        """A property of a unit."""
+        return self.sh(f"systemctl show -P {name} '{unit}'").stdout.strip()
+
+    def restart(self):
+        self.sh("systemctl reset-failed jotd; systemctl restart jotd")
+        assert self.show("ActiveState") == "active"
+
+    def said(self):
+        """The messages of jotd since its last start."""
+        run = self.show("InvocationID")
+        return self.sh("journalctl --sync; journalctl -o cat --no-pager "
+                       f"_SYSTEMD_INVOCATION_ID={run}").stdout
+
+
+def commands(heading):
+    """The commands that the README gives under a heading."""
+    section = (ROOT / "README.md").read_text().split(f" {heading}\n")[1]
+    return re.findall(r"^    (.+)", re.split(r"^#+ ", section, maxsplit=1, flags=re.M)[0], re.M)
+
+
+# For the commands of the README: root needs no sudo, here the editor only takes comment signs away,
+# and jotd is there already.
+BY_HAND = """
+sudo() { "$@"; }
+sudoedit() { sed -Ei 's/# (owner|group|mode)/\\1/' "$1"; }
+make() { [ "$1" = build ] || command make -C /opt/jotd JOTD=/opt/built/jotd "$@"; }
+export CAMERA_SERVICE_JWT_SECRET=$(/opt/built/jotd secret)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -156,19 +201,27 @@ def container(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def installed(container):
-    """jotd as `make install` leaves it, with the example configuration and a secret."""
-    for source, target in [
-        ("systemd/jotd.service", "/usr/lib/systemd/system/jotd.service"),
-        ("systemd/jotd.sysusers", "/usr/lib/sysusers.d/jotd.conf"),
-        ("systemd/jotd.tmpfiles", "/usr/lib/tmpfiles.d/jotd.conf"),
-        ("systemd/jotd.catalog", "/usr/lib/systemd/catalog/jotd.catalog"),
-    ]:
-        container.write(target, (ROOT / source).read_text())
-    container.sh("systemd-sysusers; systemd-tmpfiles --create; journalctl --update-catalog; "
-                 "useradd -r camera; systemctl daemon-reload")
-    container.write("/etc/jotd/secret", container.sh("jotd secret").stdout.strip(), 0o600)
-    text = (ROOT / "Config/jotd.yaml").read_text()
-    for key in ("owner", "group", "mode"):
-        text = text.replace(f"# {key}", key)
-    container.write("/etc/jotd/jotd.yaml", text)
+    """jotd as the README installs it, with the example configuration. What came of each command
+    is in `steps`."""
+    container.sh("useradd -r camera")
+    container.steps = {
+        line: container.sh(BY_HAND + line, check=False) for line in commands("Install it")}
+    container.restart()
     return container
+
+
+@pytest.fixture
+def configured(installed):
+    """Starts jotd with another configuration and no token, for one test."""
+    before = installed.sh("cat /etc/jotd/jotd.yaml").stdout
+
+    def configure(text):
+        installed.sh("systemctl stop jotd; rm -rf /run/jotd")
+        installed.write("/etc/jotd/jotd.yaml", text)
+        installed.restart()
+        return installed
+
+    yield configure
+    installed.write("/etc/jotd/jotd.yaml", before)
+    installed.sh("systemctl stop jotd; rm -rf /run/jotd")
+    installed.restart()

@@ -8,15 +8,7 @@ import time
 from conftest import ROOT, eventually
 
 CONFIG = "/etc/jotd/jotd.yaml"
-
-
-def show(container, name):
-    return container.sh(f"systemctl show -P {name} jotd").stdout.strip()
-
-
-def start(container):
-    container.sh("systemctl reset-failed jotd; systemctl restart jotd")
-    assert show(container, "ActiveState") == "active"
+TOKEN_AND_INODE = "cat /run/jotd/front-door.jwt; stat -c %i /run/jotd/front-door.jwt"
 
 
 def test_ready_means_delivered(installed):
@@ -33,11 +25,11 @@ def test_ready_means_delivered(installed):
     assert installed.sh("runuser -u nobody -- cat /run/jotd/front-door.jwt", check=False).returncode
     assert re.fullmatch(
         r"1 identity, all delivered; next rotation \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
-        show(installed, "StatusText"))
+        installed.show("StatusText"))
 
 
 def test_entries_have_their_fields_and_explanations(installed):
-    start(installed)
+    installed.restart()
     entry = next(e for e in installed.journal("MESSAGE_ID=8d654dd63a64492a86d8675068808164")
                  if e["JOTD_IDENTITY"] == "front-door")
     assert entry["JOTD_IDENTITY"] == "front-door" and entry["JOTD_USER_ID"] == "front-door-client"
@@ -46,7 +38,7 @@ def test_entries_have_their_fields_and_explanations(installed):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry["JOTD_EXPIRES_AT"])
     assert entry["SYSLOG_IDENTIFIER"] == "jotd" and entry["_SYSTEMD_UNIT"] == "jotd.service"
     text = installed.sh("journalctl -x --no-pager -u jotd").stdout
-    assert text.count("-- Subject:") >= 3 or text.count("Subject: ") >= 3
+    assert text.count("Subject: ") >= 3 and not re.search("@[A-Z_]+@", text)
     everything = installed.sh("journalctl -u jotd --no-pager -o export").stdout
     assert "eyJ" not in everything
     assert installed.sh("cat /etc/jotd/secret").stdout not in everything
@@ -54,21 +46,20 @@ def test_entries_have_their_fields_and_explanations(installed):
 
 
 def test_a_restart_keeps_the_token_of_another_user(installed):
-    start(installed)
-    before = installed.sh("cat /run/jotd/front-door.jwt; stat -c %i /run/jotd/front-door.jwt").stdout
+    installed.restart()
+    before = installed.sh(TOKEN_AND_INODE).stdout
     for how in ("systemctl restart jotd", "systemctl kill -s KILL jotd"):
         installed.sh(how)
-        eventually(lambda: show(installed, "ActiveState") == "active"
-                   and show(installed, "SubState") == "running")
-        after = installed.sh("cat /run/jotd/front-door.jwt; stat -c %i /run/jotd/front-door.jwt")
-        assert after.stdout == before
+        eventually(lambda: installed.show("ActiveState") == "active"
+                   and installed.show("SubState") == "running")
+        assert installed.sh(TOKEN_AND_INODE).stdout == before
     assert "is kept" in installed.sh("journalctl -u jotd --no-pager").stdout
 
 
 def test_reload_by_systemctl(installed):
-    start(installed)
+    installed.restart()
     good = installed.sh(f"cat {CONFIG}").stdout
-    pid = show(installed, "MainPID")
+    before, pid = installed.sh(TOKEN_AND_INODE).stdout, installed.show("MainPID")
     installed.write("/etc/jotd/jotd.d/more.yaml", (
         "identities:\n  more:\n    user_id: m\n    role: viewer\n"
         "    deliver: [ { file: /run/jotd/more.jwt } ]\n"))
@@ -76,46 +67,52 @@ def test_reload_by_systemctl(installed):
     eventually(lambda: installed.sh("test -s /run/jotd/more.jwt", check=False).returncode == 0)
     installed.write(CONFIG, good + "nonsense: true\n")
     installed.sh("systemctl reload jotd; sleep 0.3")
-    assert show(installed, "ActiveState") == "active" and show(installed, "MainPID") == pid
+    assert installed.show("ActiveState") == "active" and installed.show("MainPID") == pid
     text = installed.sh("journalctl -u jotd --no-pager").stdout
     assert 'unknown key "nonsense"' in text and "the running one stays" in text
     installed.write(CONFIG, good)
+    assert "the last reload was refused" in installed.sh("jotd health", check=False).stdout
     installed.sh("rm /etc/jotd/jotd.d/more.yaml; systemctl reload jotd")
     eventually(lambda: installed.sh("test -e /run/jotd/more.jwt", check=False).returncode == 1)
+    assert installed.sh("jotd health").stdout.startswith("JOTD OK")
+    assert installed.sh(TOKEN_AND_INODE).stdout == before
 
 
 def test_a_hung_daemon_is_killed_and_comes_back(installed):
     installed.write("/etc/systemd/system/jotd.service.d/quick.conf", "[Service]\nWatchdogSec=1s\n")
     installed.sh("systemctl daemon-reload")
     try:
-        start(installed)
-        pid = show(installed, "MainPID")
+        installed.restart()
+        before = installed.sh(TOKEN_AND_INODE).stdout
+        pid = installed.show("MainPID")
         time.sleep(2.5)
-        assert show(installed, "MainPID") == pid, "a healthy daemon must not be killed"
+        assert installed.show("MainPID") == pid, "a healthy daemon must not be killed"
         installed.sh(f"kill -STOP {pid}")
-        eventually(lambda: show(installed, "MainPID") not in (pid, "0")
-                   and show(installed, "ActiveState") == "active")
-        assert "is kept" in installed.sh("journalctl -u jotd --no-pager").stdout
+        eventually(lambda: installed.show("MainPID") not in (pid, "0")
+                   and installed.show("ActiveState") == "active")
+        assert "Watchdog timeout" in installed.sh("journalctl -u jotd --no-pager").stdout
+        assert "is kept" in installed.said()
+        assert installed.sh(TOKEN_AND_INODE).stdout == before
     finally:
         installed.sh("rm -r /etc/systemd/system/jotd.service.d; systemctl daemon-reload")
 
 
 def test_stopping_is_quick_and_leaves_the_files(installed):
-    start(installed)
+    installed.restart()
     begin = time.monotonic()
     installed.sh("systemctl stop jotd")
     assert time.monotonic() - begin < 2
     assert installed.sh("cat /run/jotd/front-door.jwt").stdout.count(".") == 2
-    assert show(installed, "Result") == "success"
+    assert installed.show("Result") == "success"
 
 
 def test_a_wrong_configuration_does_not_loop(installed):
     good = installed.sh(f"cat {CONFIG}").stdout
     installed.write(CONFIG, good.replace("operator", "boss"))
     assert installed.sh("systemctl start jotd", check=False).returncode != 0
-    assert show(installed, "ExecMainStatus") == "78" and show(installed, "NRestarts") == "0"
+    assert installed.show("ExecMainStatus") == "78" and installed.show("NRestarts") == "0"
     installed.write(CONFIG, good)
-    start(installed)
+    installed.restart()
 
 
 def test_root_can_check_what_the_service_is_going_to_do(installed):
@@ -130,8 +127,8 @@ def test_hardening(installed):
     text = installed.sh("systemd-analyze security --no-pager jotd.service").stdout
     score = float(re.search(r"Overall exposure level for jotd.service: ([0-9.]+)", text)[1])
     assert score <= 1.1, text
-    start(installed)
-    pid = show(installed, "MainPID")
+    installed.restart()
+    pid = installed.show("MainPID")
     status = installed.sh(f"cat /proc/{pid}/status").stdout
     assert re.search(r"NoNewPrivs:\s1", status) and not re.search(r"VmSwap:\s+[1-9]", status)
     # Undumpable: its files in /proc belong to root.
