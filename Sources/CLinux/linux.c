@@ -96,6 +96,8 @@ int linux_is_in_memory(int fd) {
   return found.f_type == TMPFS_MAGIC || found.f_type == RAMFS_MAGIC;
 }
 
+void linux_bound_heaps(void) { mallopt(M_ARENA_MAX, 2); }
+
 void linux_trim_heap(void) { malloc_trim(0); }
 
 int64_t linux_clock(clockid_t clock) {

@@ -81,8 +81,6 @@ def test_a_boot_keeps_what_is_on_a_disk_and_makes_the_rest_anew(booted):
         "camera jotd 600\njotd camera 640\n")
 
 
-@pytest.mark.xfail(strict=True, reason="RuntimeDirectory= gives jotd all that is in /run/jotd when "
-                   "the folder is not jotd's yet, as after a boot: the socket of systemd, too")
 def test_after_a_boot_the_group_of_the_socket_may_ask(booted):
     assert booted.sh("stat -c %G /run/jotd/jotd.sock").stdout.strip() == "camera"
     booted.sh("runuser -u camera -- jotd health")

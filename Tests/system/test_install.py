@@ -44,7 +44,6 @@ def test_the_commands_of_the_readme_install_jotd(installed):
         "source /usr/share/bash-completion/completions/jotd; complete -p jotd").stdout
 
 
-@pytest.mark.xfail(strict=True, reason="nobody makes /run/jotd before the service starts first")
 def test_check_finds_nothing_before_the_first_start(installed):
     done = installed.steps["sudo jotd check"]
     assert done.returncode == 0, done.stderr

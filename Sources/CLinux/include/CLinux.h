@@ -30,6 +30,8 @@ int linux_is_in_memory(int fd);
 // open(2) flags that need _GNU_SOURCE.
 extern const int linux_O_PATH;
 
+// mallopt(3), M_ARENA_MAX: at most two heaps, where each thread would grow one of its own.
+void linux_bound_heaps(void);
 // malloc_trim(3): gives freed memory back to the kernel.
 void linux_trim_heap(void);
 

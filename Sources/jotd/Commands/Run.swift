@@ -18,6 +18,7 @@ struct Run: ParsableCommand {
     signal(SIGHUP, SIG_IGN)
     Hardening.apply()
     Hardening.raiseFileLimit()
+    Hardening.boundMemory()
     try MainActor.assumeIsolated {
       let daemon: Daemon
       do {

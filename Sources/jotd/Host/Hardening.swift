@@ -15,6 +15,9 @@ enum Hardening {
   /// Lets jotd have as many connections as its limits say, as far as the host allows.
   static func raiseFileLimit() { linux_raise_file_limit() }
 
+  /// Keeps memory from growing with the threads that once delivered.
+  static func boundMemory() { linux_bound_heaps() }
+
   /// Whether jotd may give files to other users and groups.
   static var mayChangeOwner: Bool { linux_may_chown() }
 
