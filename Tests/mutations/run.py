@@ -55,7 +55,7 @@ def build(tree):
 
 
 def simulate(tree):
-    """What the simulation says; HANGS when it does not end."""
+    """All violations that the simulation finds, one a line; HANGS when it does not end."""
     command = [
         tree / ".build/debug/jotdPackageTests.xctest", "--testing-library", "swift-testing",
         "--filter", "SimulationTests"]
@@ -68,8 +68,9 @@ def simulate(tree):
     if done.returncode == 0:
         return ""
     text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-    found = re.findall(r"^↳ (?!Testing|Target|//)(.*)|(Expectation failed.*)", text, re.M)
-    return found[0][0] or found[0][1] if found else f"CRASHES: {text[-300:]}"
+    found = re.findall(
+        r"^(?:↳|also:) (?!Testing|Target|//)(.*)|(Expectation failed.*)", text, re.M)
+    return "\n".join(map("".join, found)) or f"CRASHES: {text[-300:]}"
 
 
 def attempt(mutation, trees):
@@ -84,7 +85,8 @@ def attempt(mutation, trees):
         path.write_text(text.replace(old, new))
         build(tree)
         said = simulate(tree)
-        return what, bool(re.search(words, said)) if said else False, said or "NOT FOUND"
+        right = re.search(f".*({words}).*", said)
+        return what, bool(right), right[0] if right else said.partition("\n")[0] or "NOT FOUND"
     finally:
         path.write_text(text)
         trees.put(tree)

@@ -32,7 +32,7 @@ echo "== Building with the $kind sanitizer"
 "${SWIFT:-swift}" build --quiet --build-tests "${options[@]}"
 failed=0
 echo "== Testing the core"
-JOTD_SEEDS=${JOTD_SEEDS:-60} "${SWIFT:-swift}" test --quiet --skip-build "${options[@]}" || failed=1
+JOTD_SEEDS=${JOTD_SEEDS:-12} "${SWIFT:-swift}" test --quiet --skip-build "${options[@]}" || failed=1
 echo "== Testing the binary"
 JOTD=$build/debug/jotd PYTHONPATH=Tests/sanitizers "${PYTHON:-/usr/bin/python3}" -m pytest -q \
   -p no:cacheprovider -p ending -k "$tests" \

@@ -8,6 +8,7 @@ struct SimulationTests {
     let jitters: [Double]
     /// What did not hold, and what happened before.
     let failure: String?
+    let story: String
   }
 
   @Test func promisesHoldInEveryLife() async {
@@ -15,12 +16,14 @@ struct SimulationTests {
       for seed in seeds { group.addTask { live(seed) } }
       return await group.reduce(into: []) { $0.append($1) }
     }
-    for failure in lives.compactMap(\.failure).sorted().prefix(3) {
-      Issue.record("\(failure)")
-    }
+    let failed = lives.filter { $0.failure != nil }
+    for life in failed.prefix(3) { Issue.record("\(life.failure!)\n\(life.story)") }
+    for life in failed.dropFirst(3) { print("also: \(life.failure!)") }
     let years = lives.map(\.age).reduce(0, +) / 31_557_600
     let deliveries = lives.map(\.deliveries).reduce(0, +)
     print("simulated \(lives.count) lives of \(years) years in all, with \(deliveries) deliveries")
+    // Of one life alone, this need not be so.
+    guard lives.count > 20 else { return }
     // That the lives were lived at all.
     #expect(deliveries > 100 * lives.count)
     // Pauses are stretched and shrunk, by no more than a tenth.
@@ -34,10 +37,11 @@ struct SimulationTests {
     var host = SimulatedHost(seed: seed)
     var failure: String?
     do { try host.live(steps: 300) } catch {
-      failure = "\(error)\nreplay with: JOTD_SEED=\(seed) make simulate\n\(host.story)"
+      failure = "\(error)"
     }
     return Life(
-      age: host.age, deliveries: host.deliveries, jitters: host.witness.jitters, failure: failure)
+      age: host.age, deliveries: host.deliveries, jitters: host.witness.jitters, failure: failure,
+      story: "replay with: JOTD_SEED=\(seed) make simulate\n\(host.story)")
   }
 
   private var seeds: [UInt64] {
