@@ -237,6 +237,7 @@ extension SimulatedHost {
 
   private mutating func rotate() throws {
     let names = Set(identities.map(\.name).filter { _ in random.chance(0.5) })
+    if random.chance(0.3) { hangPlace() }
     note("rotate \(names.sorted())")
     rotator.rotate(names, at: clock.now)
     witness.ask(for: names, clock)
