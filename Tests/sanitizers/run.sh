@@ -13,10 +13,10 @@ thread) wrapped="__tsan_external_write" ;;
 address) wrapped="_exit CRYPTO_secure_malloc_init" ;;
 *) echo "thread or address, not $kind" && exit 64 ;;
 esac
-# Left out is what sets the clock beneath the sanitizer's feet, reads all of its memory, counts system
-# calls, needs other programs, or gives the daemon less time than a program so slow may take.
+# Left out is what sets the clock beneath the sanitizer's feet, reads all of its memory, traces its
+# system calls, needs other programs, or gives the daemon less time than a program so slow may take.
 tests="not (clock or step or locked_memory or idle or metrics or readers_never or within_a_second \
-  or silent or hanging or what_no_longer)"
+  or silent or hanging or what_no_longer or new_private or made_durable)"
 common="log_path=$reports/report:exitcode=66"
 export TSAN_OPTIONS=$common ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0:$common
 
