@@ -19,6 +19,7 @@ tests="not (clock or step or locked_memory or idle or metrics or readers_never o
   or silent or hanging or what_no_longer or new_private or made_durable)"
 common="log_path=$reports/report:exitcode=66"
 export TSAN_OPTIONS=$common ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0:$common
+export LSAN_OPTIONS=suppressions=$PWD/Tests/sanitizers/leaks.supp:print_suppressions=0
 
 rm -rf "$reports" && mkdir -p "$reports"
 # The package manager does not look at what it is told to link in: it links anew what is not there.
