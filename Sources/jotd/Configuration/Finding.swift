@@ -50,8 +50,11 @@ final class Findings {
     isDiscreet ? "what it says (not shown)" : JSON.string(text).text
   }
 
+  /// The names of keys get into texts: what would steer a terminal is escaped here, for all.
   func error(_ place: Place, _ text: String, code: Int32 = 0) {
-    errors.append(Finding(place: place, text: text, code: code))
+    errors.append(Finding(place: place, text: printable(text), code: code))
   }
-  func warn(_ place: Place, _ text: String) { warnings.append(Finding(place: place, text: text)) }
+  func warn(_ place: Place, _ text: String) {
+    warnings.append(Finding(place: place, text: printable(text)))
+  }
 }
