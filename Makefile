@@ -4,15 +4,18 @@
 SWIFT ?= swift
 PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr
-DEMO := /tmp/jotd-demo
 JOTD := .build/release/jotd
 BUILD_PACKAGES := libssl-dev libsystemd-dev libyaml-dev pkg-config
-TEST_PACKAGES := python3-pytest python3-jwt jwt strace gcc libc6-dev curl prometheus bsdutils \
-  netcat-openbsd socat python3-hypothesis python3-yaml
+TEST_PACKAGES := python3-pytest python3-pytest-xdist python3-jwt jwt strace gcc libc6-dev curl \
+  prometheus bsdutils netcat-openbsd socat python3-hypothesis python3-yaml
 POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs e2fsprogs \
   gcc libc6-dev util-linux
-SYSTEM_PACKAGES := systemd systemd-container dbus man-db curl python3-pytest python3-jwt
+SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt
 PYTEST := JOTD=$(CURDIR)/$(JOTD) $(PYTHON) -m pytest -q -p no:cacheprovider
+# Most tests of the binary wait: for a rotation, for what hangs to be found out. So four run at a
+# time. Those that say how long callers wait beside a crowd have the machine to themselves.
+BESIDE := -n 4 --ignore-glob '*_crowds.py'
+CROWDS := Tests/binary/test_crowds.py
 FUZZ_SECONDS ?= 600
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -25,37 +28,38 @@ if [ -n "$$missing" ]; then echo "== Installing" $$missing; \
   DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi
 endef
 
-.PHONY: help build run test test-pure simulate test-binary test-faults test-power \
-  test-soak test-sanitized test-system mutations fuzz lint install clean
+# own-folder, FOLDER: stops unless all in it belongs to whoever calls, as what is built anew must.
+define own-folder
+@owner=$$(find $(1) ! -user "$$(id -u)" -printf '%u\n' -quit 2>/dev/null || true); \
+if [ -n "$$owner" ]; then \
+  echo "$(CURDIR)/$(1) holds files of $$owner: call make as $$owner, or remove it" \
+    "(sudo rm -r $(CURDIR)/$(1))"; exit 1; fi
+endef
+
+.PHONY: help build run test test-pure simulate test-binary test-root test-fresh test-faults \
+  test-power test-soak test-hostile test-sanitized test-system mutations fuzz lint install clean
 help:
 	@echo "make run      build jotd and watch it rotate three tokens (Ctrl-C stops it)"
 	@echo "make test     build jotd and run all tests that need no root"
 	@echo "make install  install the program, its units and manual pages below $(PREFIX)"
-	@echo "make test-faults test-power test-system    what needs root"
-	@echo "make test-soak test-sanitized mutations fuzz    what takes long"
+	@echo "make test-root test-fresh test-faults test-power test-system    what needs root"
+	@echo "make test-soak test-hostile test-sanitized mutations fuzz    what takes long"
 	@echo "make lint     check format and house rules"
 
 build:
+	$(call own-folder,.build)
 	$(call install-missing,$(BUILD_PACKAGES))
 	@echo "== Building jotd (about two minutes the first time)"
 	@$(SWIFT) build -c release --static-swift-stdlib --product jotd
 
 run: build
-	@install -d -m 0700 $(DEMO)
-	@[ -s $(DEMO)/secret ] || (umask 077 && printf %s "$$($(JOTD) secret)" > $(DEMO)/secret)
-	@echo "== jotd keeps three tokens fresh, as Config/demo.yaml says. In another terminal, try:"
-	@echo "     cat $(DEMO)/viewer.jwt"
-	@echo "     $(CURDIR)/$(JOTD) decode < $(DEMO)/viewer.jwt"
-	@echo "     cat $(DEMO)/operator.env $(DEMO)/admin.json"
-	@echo "     $(CURDIR)/$(JOTD) status --watch --config $(CURDIR)/Config/demo.yaml"
-	@echo "     curl --unix-socket $(DEMO)/jotd.sock http://jotd/health"
-	@echo "   and again ten seconds later. Ctrl-C stops it."
-	@exec $(JOTD) run --config Config/demo.yaml
+	@exec Config/demo.sh $(CURDIR)/$(JOTD)
 
 test: build test-pure test-binary
 
 # The pure core: properties, vectors and the simulated host.
 test-pure:
+	$(call own-folder,.build-test)
 	$(call install-missing,$(BUILD_PACKAGES))
 	@echo "== Testing the core"
 	@$(SWIFT) test --scratch-path .build-test -Xswiftc -O --quiet
@@ -69,13 +73,27 @@ simulate:
 test-binary: build
 	$(call install-missing,$(TEST_PACKAGES))
 	@echo "== Testing the binary"
-	@$(PYTEST) Tests/binary --ignore Tests/binary/test_faults.py
+	@$(PYTEST) $(BESIDE) Tests/binary --ignore-glob '*_faults.py'
+	@$(PYTEST) $(CROWDS)
 
-# Every system call of a rotation fails in turn, and ends the daemon in turn. Needs root.
+# What test-binary skips for an ordinary user.
+test-root: build
+	$(call install-missing,$(TEST_PACKAGES))
+	@echo "== Testing the binary as root"
+	@$(PYTEST) $(BESIDE) Tests/binary --only-root --ignore-glob '*_faults.py'
+	@$(PYTEST) --only-root $(CROWDS)
+
+# `make run` and `make test` by an ordinary user, on a Debian that has nothing else. Needs root.
+test-fresh:
+	$(call install-missing,debootstrap)
+	@SWIFT=$(SWIFT) Tests/fresh/run.sh
+
+# Every system call of a rotation fails in turn, and ends the daemon in turn; and every one that
+# serves a caller or runs a hook fails in turn. Needs root.
 test-faults: build
 	$(call install-missing,$(TEST_PACKAGES))
 	@echo "== Testing the binary with I/O faults"
-	@$(PYTEST) Tests/binary/test_faults.py
+	@$(PYTEST) -n 4 Tests/binary/test_*faults.py
 
 # A power cut after any write, on ext4, xfs and btrfs. Needs root.
 test-power: build
@@ -89,17 +107,23 @@ test-soak: build
 	@echo "== Soaking the daemon"
 	@$(PYTEST) -s Tests/soak
 
+# Hostile callers on every socket, beside honest ones. Root sees more than an ordinary user.
+test-hostile: build
+	$(call install-missing,$(TEST_PACKAGES))
+	@echo "== Attacking the daemon"
+	@$(PYTEST) Tests/hostile
+
 # The core and the binary under the thread sanitizer, and under that for addresses and leaks.
 test-sanitized:
 	$(call install-missing,$(BUILD_PACKAGES) $(TEST_PACKAGES))
 	@SWIFT=$(SWIFT) PYTHON=$(PYTHON) Tests/sanitizers/run.sh thread
 	@SWIFT=$(SWIFT) PYTHON=$(PYTHON) Tests/sanitizers/run.sh address
 
-# Deliberate faults of the core, each of which the simulated host must find.
+# Deliberate faults in all of Sources/, each of which the simulated host or a test must find.
 mutations:
-	$(call install-missing,$(BUILD_PACKAGES))
-	@echo "== Putting faults into the core"
-	@SWIFT=$(SWIFT) $(PYTHON) Tests/mutations/run.py
+	$(call install-missing,$(BUILD_PACKAGES) $(TEST_PACKAGES))
+	@echo "== Putting faults into jotd"
+	@SWIFT=$(SWIFT) PYTHON=$(PYTHON) $(PYTHON) Tests/mutations/run.py
 
 # Every reader of what others write, FUZZ_SECONDS each.
 fuzz:
@@ -132,19 +156,21 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/jotd.catalog
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 doc/jotd.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 doc/jotd.yaml.5
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md systemd/camera-client.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md doc/dark-client.md systemd/camera-client.service
 	install -D -m 0644 /dev/null $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd
 	$(JOTD) --generate-completion-script bash \
 	  > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd
 
-# Removes what install put there, with the same PREFIX and DESTDIR, and nothing else. Stops nothing.
+# Removes what install put there, with the same PREFIX and DESTDIR, and the rule that the service
+# wrote for polkit, and nothing else. Stops nothing.
 .PHONY: uninstall
 uninstall:
+	rm -f $(DESTDIR)/etc/polkit-1/rules.d/50-jotd-hooks.rules
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/jotd share/bash-completion/completions/jotd \
 	  $(addprefix lib/,systemd/system/jotd.service systemd/system/jotd.socket sysusers.d/jotd.conf \
 	    tmpfiles.d/jotd.conf systemd/catalog/jotd.catalog) \
 	  $(addprefix share/,man/man8/jotd.8 man/man5/jotd.yaml.5 \
-	    $(addprefix doc/jotd/,jotd.yaml README.md camera-client.service)))
+	    $(addprefix doc/jotd/,jotd.yaml README.md dark-client.md camera-client.service)))
 	@[ ! -d $(DESTDIR)$(PREFIX)/share/doc/jotd ] \
 	  || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/jotd
 

@@ -60,7 +60,7 @@ if Context.environment["JOTD_FUZZING"] != nil,
     .executableTarget(
       name: "Fuzzing",
       dependencies: ["jotd", "Rotation", .product(name: "NIOEmbedded", package: "swift-nio")],
-      path: "Tests/Fuzzing", exclude: ["corpus"],
+      path: "Tests/Fuzzing", exclude: ["corpus", "run.sh"],
       swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]),
   ]
 }

@@ -8,9 +8,9 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,8 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 const int linux_O_PATH = O_PATH;
@@ -96,6 +96,25 @@ int linux_is_in_memory(int fd) {
   return found.f_type == TMPFS_MAGIC || found.f_type == RAMFS_MAGIC;
 }
 
+bool linux_has_access_list(const char *path) {
+  return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+}
+
+int linux_is_listening(int fd) {
+  int domain = 0, type = 0, listens = 0;
+  socklen_t size = sizeof(int);
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
+         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM &&
+         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
+}
+
+int linux_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
+
+int linux_has_priority_data(int fd) {
+  struct pollfd change = {.fd = fd, .events = POLLPRI};
+  return poll(&change, 1, 0) == 1;
+}
+
 void linux_bound_heaps(void) { mallopt(M_ARENA_MAX, 2); }
 
 void linux_trim_heap(void) { malloc_trim(0); }
@@ -117,10 +136,34 @@ int linux_ask_peer(int socket, struct linux_peer *peer) {
     return -1;
   int pidfd = -1;
   size = sizeof pidfd;
+  // By number alone nothing is known of a process: its number may be another's by now.
   if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0)
     pidfd = -1;
   *peer = (struct linux_peer){credentials.pid, credentials.uid, credentials.gid, pidfd};
   return 0;
+}
+
+int linux_peer_user(int socket, uint32_t *user) {
+  struct ucred credentials;
+  socklen_t size = sizeof credentials;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+    return -1;
+  *user = credentials.uid;
+  return 0;
+}
+
+bool linux_tells_peer_process(void) {
+  int ends[2], pidfd = -1;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+    return true;
+  socklen_t size = sizeof pidfd;
+  bool tells =
+      getsockopt(ends[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0 || errno != ENOPROTOOPT;
+  if (pidfd >= 0)
+    close(pidfd);
+  close(ends[0]);
+  close(ends[1]);
+  return tells;
 }
 
 int linux_peer_groups(int socket, uint32_t *groups, int room) {
@@ -183,12 +226,32 @@ int linux_is_answered(const char *path) {
   return errno == ECONNREFUSED || errno == ENOENT ? 0 : -1;
 }
 
+static uint64_t files_at_start = 1024;
+
+uint64_t linux_file_limit_at_start(void) { return files_at_start; }
+
+void linux_occupy_standard_descriptors(void) {
+  int fd;
+  // open(2) gives the lowest number that is free.
+  do fd = open("/", O_PATH);
+  while (fd >= 0 && fd <= 2);
+  if (fd > 2) close(fd);
+}
+
 void linux_raise_file_limit(void) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    files_at_start = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
     setrlimit(RLIMIT_NOFILE, &limit);
   }
+}
+
+int64_t linux_file_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    return 0;
+  return limit.rlim_cur < INT32_MAX ? (int64_t)limit.rlim_cur : INT32_MAX;
 }
 
 int linux_connect(const char *path, int seconds) {
@@ -205,6 +268,11 @@ int linux_connect(const char *path, int seconds) {
 int linux_terminal_columns(void) {
   struct winsize size;
   return ioctl(1, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_col;
+}
+
+int linux_terminal_lines(void) {
+  struct winsize size;
+  return ioctl(1, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_row;
 }
 
 static int name_of(const struct sockaddr_un *at, socklen_t size, char *name, int room) {
@@ -240,77 +308,4 @@ int linux_open_process(int pid) { return syscall(SYS_pidfd_open, pid, 0); }
 
 int linux_signal_process(int pidfd, int signal) {
   return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
-}
-
-static int64_t milliseconds_now(void) { return linux_clock(CLOCK_MONOTONIC) / 1000000; }
-
-int linux_run(char *const *arguments, char *const *environment, int milliseconds, char *output,
-              int room, int *length) {
-  *length = 0;
-  // The daemon's capabilities are not the program's. Ambient ones count at execve(2) alone, so the
-  // thread loses nothing.
-  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) < 0)
-    return -1;
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-  posix_spawnattr_init(&attributes);
-  // Signals as a program expects them: the daemon ignores or blocks some.
-  sigset_t none, usual;
-  sigemptyset(&none);
-  sigfillset(&usual);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &usual);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                            POSIX_SPAWN_SETSIGDEF);
-  pid_t pid;
-  int error = posix_spawn(&pid, arguments[0], &actions, &attributes, arguments, environment);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  close(ends[1]);
-  if (error != 0) {
-    close(ends[0]);
-    errno = error;
-    return -1;
-  }
-  int process = linux_open_process(pid);
-  int64_t end = milliseconds_now() + milliseconds;
-  int status = 0, late = 0;
-  struct pollfd watched[2] = {{.fd = process, .events = POLLIN}, {.fd = ends[0], .events = POLLIN}};
-  for (;;) {
-    int64_t left = end - milliseconds_now();
-    int ready = poll(watched, 2, left > 0 ? (int)left : 0);
-    if (ready < 0 && errno == EINTR)
-      continue;
-    if (watched[1].revents) {
-      char spare[4096];
-      ssize_t count = *length < room ? read(ends[0], output + *length, room - *length)
-                                     : read(ends[0], spare, sizeof spare);
-      if (count > 0 && *length < room)
-        *length += count;
-      if (count <= 0)
-        watched[1].fd = -1;
-      continue;
-    }
-    // What the program left running in its group goes with it.
-    if (watched[0].revents)
-      break;
-    if (ready == 0) {
-      late = 1;
-      break;
-    }
-  }
-  kill(-pid, SIGKILL);
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-    ;
-  close(ends[0]);
-  if (process >= 0)
-    close(process);
-  return late ? -2 : status;
 }

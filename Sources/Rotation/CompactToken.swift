@@ -84,6 +84,15 @@ package struct NumericDate: Sendable {
     self.seconds = seconds
   }
 
+  /// Whether it is in the years 0 to 9999, which RFC 3339 can write.
+  package var isInCalendar: Bool { (-62_167_219_200..<253_402_300_800).contains(seconds) }
+
+  /// When it is, in words: `at 2026-11-23T18:17:00Z`.
+  package var when: String {
+    isInCalendar
+      ? "at \(instant.rfc3339)" : seconds < 0 ? "before the year 0" : "after the year 9999"
+  }
+
   /// The same as an instant; dates beyond some 250,000 years are brought back to that bound.
   package var instant: Instant {
     let bound = 8e18
@@ -171,19 +180,23 @@ package struct Verifier {
   ) throws(Refusal) {
     let seconds = Double(now.microseconds) / 1e6
     guard seconds < claims.expiresAt.seconds else {
-      let ago = (now - claims.expiresAt.instant).approximate
-      throw Refusal(.expired, "expired \(ago) ago, at \(claims.expiresAt.instant.rfc3339)")
+      let end = claims.expiresAt
+      let ago = end.isInCalendar ? "\((now - end.instant).approximate) ago, " : ""
+      throw Refusal(.expired, "expired \(ago)\(end.when)")
     }
     guard claims.issuedAt.seconds <= seconds else {
       throw Refusal(
-        .notYetValid, "issued in the future, at \(claims.issuedAt.instant.rfc3339)")
+        .notYetValid, "issued in the future, \(claims.issuedAt.when)")
     }
     guard let notBefore else { return }
     guard let begin = NumericDate(notBefore) else {
       throw Refusal(.malformed, "the claim nbf is not a number")
     }
     guard begin.seconds <= seconds else {
-      throw Refusal(.notYetValid, "valid from \(begin.instant.rfc3339) on (nbf)")
+      throw Refusal(
+        .notYetValid,
+        begin.isInCalendar
+          ? "valid from \(begin.instant.rfc3339) on (nbf)" : "valid \(begin.when) (nbf)")
     }
   }
 }

@@ -33,12 +33,34 @@ package enum Delivery: Hashable, Sendable {
     }
   }
 
+  /// Whether it is written through in place of renamed over.
+  package var isInPlace: Bool {
+    switch self {
+    case .file(let file): file.inPlace
+    case .socket: false
+    }
+  }
+
   /// The bytes that the place holds when it holds `token` of `identity`.
   package func content(_ token: Token, of identity: Identity) -> [UInt8] {
     switch self {
     case .file(let file): file.format.render(token, of: identity)
     case .socket: token.compact
     }
+  }
+
+  /// Whether a file that this run has not written may be replaced, by what it holds: nothing, or a
+  /// token or a part of one in one of the formats, with white space around it or none. Where tokens
+  /// are written in place, also what a power cut leaves of two.
+  package func isReplaceable(_ content: [UInt8]) -> Bool {
+    // Zeros are what a power cut leaves of a file whose size was written, and nobody's data.
+    let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d, 0]
+    guard let first = content.firstIndex(where: { !blanks.contains($0) }),
+      let last = content.lastIndex(where: { !blanks.contains($0) })
+    else { return true }
+    let text = Array(content[first...last])
+    if Format.compact(in: text).map(Format.isToken) == true { return true }
+    return isInPlace && Format.isTorn(text)
   }
 
   /// The compact token inside `content`; nil when `content` has not this delivery's form.
@@ -133,9 +155,11 @@ package enum Format: Hashable, Sendable {
   /// The names in the configuration.
   package static let names = ["token", "env", "json", "header"]
 
+  private static let jsonStart = Array(#"{"identity":""#.utf8)
   private static let headerStart = Array("Authorization: Bearer ".utf8)
 
-  fileprivate func render(_ token: Token, of identity: Identity) -> [UInt8] {
+  /// The bytes of a file in this format that holds `token` of `identity`.
+  package func render(_ token: Token, of identity: Identity) -> [UInt8] {
     switch self {
     case .token: return token.compact
     case .env(let variable): return Array("\(variable)=".utf8) + token.compact + [0x0a]
@@ -165,6 +189,38 @@ package enum Format: Hashable, Sendable {
       guard case .string(let text)? = (try? JSON(parsing: content))?["token"] else { return nil }
       return Array(text.utf8)
     }
+  }
+
+  /// What stands where a token does in `text`, in whichever format it is; nil for none.
+  fileprivate static func compact(in text: [UInt8]) -> [UInt8]? {
+    if text.first == UInt8(ascii: "{") { return Format.json.token(in: text) }
+    if text.starts(with: headerStart) { return Array(text.dropFirst(headerStart.count)) }
+    // A token has no equals sign.
+    return text.firstIndex(of: UInt8(ascii: "=")).map { Array(text[$0...].dropFirst()) } ?? text
+  }
+
+  /// Whether `text` can be a token or the beginning of one: a JWT's header is a JSON object.
+  fileprivate static func isToken(_ text: [UInt8]) -> Bool {
+    text.count <= Limits.tokenBytes && text.starts(with: "eyJ".utf8)
+      && text.allSatisfy(isPart)
+  }
+
+  /// Whether `text` can be what one write of jotd leaves when it is cut off: the beginning of a new
+  /// content, and the rest of an older and longer one.
+  fileprivate static func isTorn(_ text: [UInt8]) -> Bool {
+    if text.starts(with: jsonStart) {
+      let name = text.dropFirst(jsonStart.count).prefix { $0 != UInt8(ascii: "\"") }
+      return Identity.fault(inName: String(decoding: name, as: UTF8.self)) == nil
+        && text[name.endIndex...].starts(with: #"","token":"eyJ"#.utf8)
+    }
+    guard let token = compact(in: text) else { return false }
+    let lines = token.split(separator: 0x0a, omittingEmptySubsequences: false)
+    return lines.count <= 2 && isToken(Array(lines[0]))
+      && lines.dropFirst().allSatisfy { !$0.starts(with: "eyJ".utf8) && $0.allSatisfy(isPart) }
+  }
+
+  private static func isPart(_ byte: UInt8) -> Bool {
+    Base64URL.isDigit(byte) || byte == UInt8(ascii: ".")
   }
 
   private func line(_ content: [UInt8], after start: [UInt8]) -> [UInt8]? {

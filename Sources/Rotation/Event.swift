@@ -7,13 +7,17 @@ package enum Event: Sendable {
   /// An earlier run's token was found in every delivery, and stays.
   case kept(TokenSummary)
   case mintFailed(identity: String, Failure)
-  case deliveryFailed(identity: String, path: Path, Failure)
+  /// `holdsToken`: readers still find one there that was delivered before.
+  case deliveryFailed(identity: String, path: Path, Failure, holdsToken: Bool)
   case deliveryRecovered(identity: String, path: Path)
+  /// Somebody took away or changed what was delivered; it is put back.
+  case displaced(identity: String, path: Path, by: Displacement)
   /// While deliveries fail, the oldest token left in one of them has come to the threshold ...
   case stale(identity: String, expiresAt: Instant)
   /// ... or has ended.
   case expired(identity: String, expiresAt: Instant)
-  case removed(path: Path)
+  /// Or emptied, where it is written in place.
+  case removed(path: Path, isEmptied: Bool)
   case removalFailed(path: Path, Failure)
 
   // Key and clock
@@ -24,22 +28,43 @@ package enum Event: Sendable {
   case clockSet(Duration)
 
   // Callers
-  /// A caller was refused what it may not do; `deed` is in words.
-  case refused(user: UInt32, unit: String?, deed: String)
+  /// A caller was refused what it may not do; `deed` is in words, and `name` the user's if known.
+  case refused(user: UInt32, name: String?, unit: String?, deed: String)
+
+  /// A unit has a token as its credential, and nothing is to tell it of the next one.
+  case notRenewed(identity: String, unit: String, expiresAt: Instant)
 
   // Hooks
-  case hookFailed(hook: String, Failure)
+  /// `isRetried`: it is tried again, and does not wait for the next rotation.
+  case hookFailed(hook: String, Failure, isRetried: Bool)
   case hookRecovered(hook: String)
   /// A line that a hook printed.
   case hookOutput(hook: String, line: String)
 
   // The daemon itself
   case started(version: String, identities: Int)
-  case ready(identities: Int)
+  /// It does not start, for a reason in words.
+  case startRefused(String)
+  /// Every delivery has its token, or its failure was reported: of so many identities, whose first
+  /// names these are.
+  case ready(identities: Int, failing: Int, names: [String])
   case reloaded(Changes)
   case reloadRefused(String)
   case warning(String)
   case stopping(signal: String)
+}
+
+/// What somebody did to what was delivered.
+package enum Displacement: Sendable {
+  /// Removed or moved away.
+  case removal
+  case emptying
+  /// Something that is no token is in its place.
+  case something
+  /// Another token than the one that was delivered last.
+  case token
+  /// Another owner, group or mode.
+  case attributes
 }
 
 /// What may be known of a token.
@@ -67,4 +92,11 @@ package struct Changes: Sendable, Equatable {
   package var added = 0
   package var changed = 0
   package var removed = 0
+
+  /// Counts these many identities as changed that the rotator kept: what changed of them is none of
+  /// its concern.
+  package mutating func count(_ changedBeside: Int) {
+    kept -= changedBeside
+    changed += changedBeside
+  }
 }

@@ -7,7 +7,8 @@ package struct Instant: Comparable, Hashable, Sendable {
 
   package init(microseconds: Int64) { self.microseconds = microseconds }
 
-  /// The instant of a whole `NumericDate` (RFC 7519 section 2).
+  /// The instant of a whole `NumericDate` (RFC 7519 section 2), within 292,000 years of 1970: a
+  /// token's own, which was minted or checked.
   package init(seconds: Int64) { self.microseconds = seconds * 1_000_000 }
 
   /// The last whole second at or before this instant: what `iat` says of it.
@@ -59,8 +60,15 @@ extension Instant {
 extension Instant {
   /// Reads what `rfc3339` writes, and nothing else.
   package init?(rfc3339 text: String) {
-    let fields = text.split { "-T:Z".contains($0) }.compactMap { Int64($0) }
-    guard text.utf8.count == 20, fields.count == 6 else { return nil }
+    let bytes = Array(text.utf8)
+    guard bytes.count == 20 else { return nil }
+    // Digits alone, so that no field is larger than its place.
+    let fields = [0..<4, 5..<7, 8..<10, 11..<13, 14..<16, 17..<19].compactMap { place -> Int64? in
+      let digits = bytes[place]
+      guard digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+      return digits.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
+    }
+    guard fields.count == 6 else { return nil }
     let (year, month, day) = (fields[0] - (fields[1] <= 2 ? 1 : 0), fields[1], fields[2])
     let era = (year >= 0 ? year : year - 399) / 400
     let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1

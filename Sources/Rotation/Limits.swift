@@ -47,30 +47,99 @@ package enum Limits {
 
   // Delivery
 
-  /// Deliveries that run side by side while none hangs.
-  package static let lanes = 4
-  /// Lanes in all, hanging ones included: each costs a thread.
-  package static let lanesInAll = 64
-  /// A delivery that takes longer is taken for hanging: reported, and its lane replaced.
+  /// Deliveries that run side by side on one file system: enough to keep a disk busy.
+  package static let workersOfOneFileSystem = 4
+  /// Folders of one file system that hang before all of it is taken to: each costs a thread.
+  package static let hangingOfOneFileSystem = 8
+  /// Workers for all file systems together: each costs a thread while it works, and three
+  /// descriptors.
+  package static let workersInAll = 64
+  /// What takes longer is taken for hanging: it is reported, and nothing more begins in its folder
+  /// until it comes back.
   package static let patience = Duration.seconds(2)
+  /// How long a disk may take for one file with its syncs: what a slow one needs. For a warning.
+  package static let diskTime = Duration.milliseconds(10)
+  /// Bytes of the kernel's table of mounts: a host of a thousand containers has less.
+  package static let mountTableBytes = 4 << 20
+  /// Folders whose mount point is remembered: more are looked up anew, which costs microseconds.
+  package static let foldersKnown = 4_096
+  /// Folders that one worker keeps open: jobs come in crowds, and mostly for few folders.
+  package static let foldersKept = 2
   /// Bytes of a file name (NAME_MAX) and of a path (PATH_MAX less the NUL).
   package static let nameBytes = 255
   package static let pathBytes = 4095
+  /// Folders that are watched for what others do there: each costs the kernel about a kilobyte, and
+  /// 8,192 is what it grants a user at least.
+  package static let watchedFolders = 8_192
+  /// Reads of 16 KiB each that take changes from the kernel at once: as many as it keeps.
+  package static let changeReads = 64
+  /// From the first of some changes to when they are looked at: a busy folder wakes nobody more often.
+  package static let changeGathering = Duration.milliseconds(20)
+  /// How often one delivery is put back at most: so two programs that both want the place cost next
+  /// to nothing.
+  package static let putBackPause = Duration.seconds(1)
   /// Symbolic links followed in one path, as the kernel does (path_resolution(7)).
   package static let symbolicLinks = 40
 
+  // Reload
+
+  /// Reading a configuration takes longer than this only when a disk or a name service hangs: a
+  /// file of the largest size takes seconds.
+  package static let reloadTime = Duration.seconds(60)
+  /// Reloads that hang at once, each with a thread; more are refused.
+  package static let hangingReloads = 4
+
   // Query socket
 
-  /// Connections at once in all and of one user: room for a thousand held requests beside others.
-  /// Beyond it, the connection that was silent longest makes room.
+  /// Connections of the query socket at once: room for a thousand held requests of one user, who
+  /// may have half of them, beside others. Beyond it, whoever holds most makes room.
   package static let connections = 3_072
-  package static let connectionsPerUser = 1_536
+  /// Those of them that only operators get: for a person, a monitor, and what they start.
+  package static let connectionsReserved = 64
+  /// Connections of all token sockets at once: each lasts as long as it takes to read a token.
+  package static let tokenConnections = 512
+  /// Connections of the credential socket at once: units that start together.
+  package static let credentialConnections = 256
+  /// Descriptors that connections leave to rotations: two for each worker, hanging ones included,
+  /// and the folders that it keeps, four for each hook, and 32 for the journal, timers and files
+  /// that are read.
+  package static let descriptorsReserved = (2 + foldersKept) * workersInAll + 4 * hookLanes + 32
+  /// Descriptors without which nothing starts: timers, queues, the journal, and a few for deliveries.
+  package static let fewestDescriptors = 64
+  /// Descriptors of a listening socket: two of the socket, and its folder's, or systemd's.
+  package static let descriptorsOfListener = 3
+  /// Connections that there may be where the host allows hardly any descriptors.
+  package static let fewestConnections = 16
+  /// Bytes that the kernel keeps for a caller who does not read, for each connection; its usual 208
+  /// KiB would be half a gibibyte for all.
+  package static let sendBufferBytes = 32 << 10
+  /// The same for systemd, whose refusals are a mebibyte: in pieces of that size, each in its turn
+  /// beside a crowd, one would take a second. It is what the kernel allows without more ado.
+  package static let credentialSendBufferBytes = 208 << 10
+  /// Connections taken in at once, before those that are there are served again.
+  package static let acceptedAtOnce: UInt = 256
+  /// How long no connection is taken in after the host had no descriptor or no memory for one, or
+  /// forbade it.
+  package static let acceptPause = Duration.milliseconds(100)
   /// Held requests of one user.
   package static let heldPerUser = 1_024
   /// How long a request may be held.
   package static let longestHold = Duration.seconds(3_600)
+  /// How long a request waits for the first token of an identity that a reload brought or changed:
+  /// its places are looked at before, which takes milliseconds, or `patience` where a disk hangs.
+  package static let firstTokenHold = Duration.seconds(10)
   /// How long a starting unit waits for its credential: systemd's own time for a start is 90 s.
   package static let credentialHold = Duration.seconds(80)
+  /// How long it waits of that for a new token in place of one with too little life left: a disk
+  /// that syncs makes it, and then the present one is better than none.
+  package static let credentialRenewal = Duration.seconds(10)
+  /// The part of an identity's lifetime that a credential can be asked to have at the least: of
+  /// units that share an identity, each starts again for a token that another one's start made, and
+  /// must then find it good, or they would go on for ever.
+  package static let credentialLife = 0.75
+  /// Pairs of a unit and an identity of which it is remembered what was handed out, each with some
+  /// hundred bytes: beyond it all are forgotten, and units are restarted that need not be.
+  package static let handedOut = 4_096
   /// From the first byte of a request, or the connection, to the end of the request: a person who
   /// types with nc(1) makes it, a client that trickles does not hold a place.
   package static let requestTime = Duration.seconds(10)
@@ -78,11 +147,71 @@ package enum Limits {
   package static let idleTime = Duration.seconds(60)
   /// Bytes of a request's body: a token in a form, with every byte escaped.
   package static let bodyBytes = 3 * tokenBytes + 1_024
-  /// Bytes of all header fields together, and how many.
+  /// Bytes that longer bodies of one user, and of all, may take while they come in: a hundred at once
+  /// of one user.
+  package static let bodiesPerUser = 10 << 20
+  package static let bodies = 40 << 20
+  /// Bytes of all header fields together, how many, and bytes of a head with its target.
   package static let headerBytes = 16 << 10
   package static let headerFields = 100
+  package static let headBytes = headerBytes + 8 << 10
+  /// Bytes read at once: most requests fit, and a thousand connections take few megabytes.
+  package static let receivedBytes = 4 << 10
+  /// How long callers' requests are worked on before connections are taken in and bytes are moved
+  /// again.
+  package static let slice = Duration.milliseconds(2)
+  /// Bytes kept of requests that were sent before the last one was answered.
+  package static let heldBytes = 16 << 10
+  /// Bytes of answers on their way to one user, and in all: at 10,000 identities an answer takes
+  /// up to 8 MiB. One answer at a time every user gets.
+  package static let sentBytesPerUser = 16 << 20
+  package static let sentBytes = 64 << 20
+  /// How long an answer may be on its way while another of the same user waits for its memory.
+  package static let answerPatience = Duration.seconds(1)
+  /// How long, and how many bytes, of a refused request are read and thrown away, so that its
+  /// client reads the answer before the end.
+  package static let drainTime = Duration.seconds(2)
+  package static let drainedBytes = 8 << 20
+  /// Once this many connections ended, or bytes were sent, memory is given back to the host.
+  package static let crowd = 32
+  package static let crowdBytes = 1 << 20
+  /// How long after that: what follows at once is waited for.
+  package static let calm = Duration.seconds(1)
   /// Refusals written to the journal in ten seconds for one user; more are counted.
   package static let refusalsLogged = 10
+  /// How long a refusal waits for the user's name before it is told by number: name services answer
+  /// in milliseconds, or hang.
+  package static let nameTime = Duration.seconds(1)
+  /// Names that are being looked up, and names that are remembered, each for so long.
+  package static let namesSought = 64
+  package static let namesKnown = 256
+  package static let nameAge = Duration.seconds(300)
+
+  // Commands that ask the daemon
+
+  /// How long a command waits for the daemon's whole answer, and `health`, which monitoring calls.
+  package static let answerTime = Duration.seconds(15)
+  package static let healthTime = Duration.seconds(5)
+  /// And a shell that completes a name while somebody types.
+  package static let completionTime = Duration.seconds(1)
+  /// How long one request of `token --wait` is held: so often a daemon that is stuck is noticed.
+  package static let commandHold = Duration.seconds(300)
+  /// First and last pause before `token --wait` asks a daemon again that is away.
+  package static let firstAsk = Duration.milliseconds(200)
+  package static let longestAsk = Duration.seconds(5)
+  /// Bytes of an answer: the health of 100,000 identities takes about 35 MiB.
+  package static let answerBytes = 64 << 20
+
+  // Check
+
+  /// How long `check` may run as the service, which waits for folders that hang as long as something
+  /// comes back.
+  package static let checkTime = Duration.seconds(60)
+  /// Bytes of what it prints then: as many errors as are shown, with two of the longest paths each.
+  package static let checkOutputBytes = 1 << 20
+  /// How long systemctl and systemd-run may take for their own part, and the bytes of an answer.
+  package static let systemdTime = Duration.seconds(10)
+  package static let systemdBytes = 256 << 10
 
   // Hooks
 
@@ -91,15 +220,41 @@ package enum Limits {
   package static let hookWords = 64
   /// How long a command may run: a reload of a slow unit makes it, a hanging one is ended.
   package static let hookTime = Duration.seconds(30)
-  /// Bytes of a command's output that go to the journal.
+  /// How long a command that was killed may take to end: longer takes only what cannot be killed.
+  package static let hookKill = Duration.seconds(1)
+  /// Bytes of all words of a command: with `hookVariableBytes` they stay below the 128 KiB that
+  /// Linux allows in any case (execve(2)), for one string and for all.
+  package static let hookCommandBytes = 64 << 10
+  /// Bytes of JOTD_IDENTITIES; beyond it the names are on the standard input alone.
+  package static let hookVariableBytes = 32 << 10
+  /// Bytes of a command's output that go to the journal, and lines.
   package static let hookOutputBytes = 8 << 10
-  /// Rotations within this time run a hook once.
+  package static let hookOutputLines = 100
+  /// Pause after each 64 KiB (one pipe's fill) of further output that is thrown away: a command
+  /// that prints for ever costs ten reads a second.
+  package static let hookPause = Duration.milliseconds(100)
+  /// From a rotation, or the end of the hook's last run, to its next run: all rotations meanwhile
+  /// run it once.
   package static let hookGathering = Duration.milliseconds(100)
-  /// Hooks that run side by side.
+  /// Hooks that run side by side while none hangs.
   package static let hookLanes = 8
+  /// A hook that takes longer makes room for another beside it: most reload a service in less.
+  package static let hookPatience = Duration.seconds(2)
+  /// Hooks at work in all, hanging ones included: each costs a thread and a process.
+  package static let hooksAtWork = 32
+  /// Beside these, hooks that had to be ended the last time: strangers never wait for them again.
+  package static let slowHooks = 32
+  /// Bytes of a pid file: a number, and what some programs write after it.
+  package static let pidFileBytes = 64
 
-  // Journal
+  // Journal, errors and status
 
+  /// Bytes of one text from outside in a log, an error or a status page: two of the longest paths.
+  package static let shownBytes = 2 * (pathBytes + 1)
+  /// Bytes of a reason in the one line that systemd shows: its place and what is wrong there.
+  package static let statusReason = 300
+  /// Names in one message; the rest are counted.
+  package static let namesShown = 10
   /// Entries that wait for a journal that does not read; beyond it they are counted and dropped,
   /// because a rotation must not wait for a log.
   package static let journalBacklog = 4096

@@ -10,6 +10,8 @@ package enum Order: Sendable {
 package struct Job: Sendable {
   package typealias ID = UInt64
   package enum Deed: Sendable {
+    /// Find out what is there; change nothing.
+    case look
     /// Make these bytes what readers find.
     case write([UInt8])
     /// Leave nothing there.
@@ -17,15 +19,40 @@ package struct Job: Sendable {
   }
 
   package let id: ID
+  /// The identity whose delivery it is, or was.
+  package let identity: String
   package let delivery: Delivery
   package let deed: Deed
 }
 
+/// How a job ended.
+package enum Outcome: Sendable {
+  /// Readers find what was written; or what was to be removed is gone.
+  case done
+  /// What a look found; or `.nothing`, where nothing was there to be removed.
+  case found(Found)
+  /// Nothing changed, for this reason.
+  case failed(Failure)
+}
+
+/// What is at the place of a delivery.
+package enum Found: Sendable {
+  case nothing
+  /// A file with these bytes. `isAsConfigured`: its owner, group and mode are the delivery's.
+  case file([UInt8], isAsConfigured: Bool)
+  /// A file that is too large to hold a token.
+  case tooLarge
+  /// Something is there, and nobody can say what it holds.
+  case unreadable(Failure)
+}
+
 /// What a running job is for.
 enum Assignment {
+  case look(slot: Int, position: Int)
   /// `expiresAt` is the `exp` of the token of that issue.
   case delivery(slot: Int, position: Int, issue: Int, expiresAt: Int64)
-  /// A delivery for an identity that was removed or changed since.
-  case leftover(Delivery)
+  /// A job for an identity that was removed or changed since; `isOurs` says whether what is at
+  /// the place may be removed.
+  case leftover(Delivery, identity: String, isOurs: Bool)
   case removal(Delivery)
 }

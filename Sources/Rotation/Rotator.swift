@@ -3,21 +3,28 @@
 /// A value. Time and randomness come in as arguments, and what is to be done outside goes out as
 /// `orders`; the host carries them out and answers each job with `finish`. Invariants, once
 /// `advance(to: now)` has returned:
-/// - every identity has an entry in the schedule, later than `now`;
+/// - every identity has an entry in the schedule, later than `now`, or waits for a look at what
+///   its places hold;
+/// - nothing is written to a place before a look showed that it holds a token, or nothing;
 /// - no token in use was issued after `now`, is due, or is signed with another key than the
 ///   current one, unless minting fails;
 /// - a delivery has at most one job at a time, and a path never two, across reloads too;
 /// - no identity waits for another, unless both want the same path.
 package struct Rotator {
   var signer: any Signer
+  /// Whether it was said that the key is another one than before.
+  var hasToldOfKey = false
   var minter = Minter()
   var schedule = Schedule()
   var slots: [Slot] = []
+  /// Where in `slots` the delivery to each path is.
+  var places: [Path: (slot: Int, position: Int)] = [:]
   var jobs: [Job.ID: Assignment] = [:]
   private var lastJob: Job.ID = 0
-  /// Paths at which a job of an earlier configuration still runs, and the slots that wait for them.
+  /// Paths at which a job of an earlier configuration still runs, and those of them that a delivery
+  /// waits for.
   var busy: Set<Path> = []
-  var waiting: [Path: Int] = [:]
+  var waiting: Set<Path> = []
   /// Paths at which a job was noted as hanging and has not come back.
   var hanging: Set<Path> = []
   private var latest = Instant(microseconds: .min)
@@ -58,6 +65,7 @@ package struct Rotator {
   package mutating func use(_ signer: any Signer, at now: Instant) {
     guard signer.keyID != self.signer.keyID else { return }
     self.signer = signer
+    hasToldOfKey = true
     report(.keyChanged(signer.keyID))
     for slot in slots.indices {
       slots[slot].retryAt = nil
@@ -66,10 +74,16 @@ package struct Rotator {
   }
 
   /// Replaces the tokens of these identities at once, due or not; names of no identity are passed
-  /// over.
-  package mutating func rotate(_ names: Set<String>, at now: Instant) {
+  /// over. With `onlyToGain`, a token that was made in the present second stays, and is only
+  /// delivered where it is not yet: a new one would not live longer, because `iat` and `exp` are
+  /// whole seconds.
+  package mutating func rotate(_ names: Set<String>, onlyToGain: Bool = false, at now: Instant) {
     for slot in slots.indices where names.contains(slots[slot].identity.name) {
-      slots[slot].isForced = true
+      if onlyToGain, slots[slot].isNewest(at: now, keyID: signer.keyID) {
+        slots[slot].awaitDeliveries(hanging: hanging)
+      } else {
+        slots[slot].isForced = true
+      }
       slots[slot].retryAt = nil
       schedule.set(slot, due: now)
     }
@@ -86,9 +100,21 @@ package struct Rotator {
 
   /// Records how `job` ended.
   package mutating func finish(
-    _ job: Job.ID, _ failure: Failure?, at now: Instant, random: inout some RandomNumberGenerator
+    _ job: Job.ID, _ outcome: Outcome, at now: Instant, random: inout some RandomNumberGenerator
   ) {
+    let failure: Failure? = if case .failed(let failure) = outcome { failure } else { nil }
     switch jobs.removeValue(forKey: job) {
+    case .look(let slot, let position):
+      hanging.remove(slots[slot].identity.deliveries[position].path)
+      slots[slot].running.remove(position)
+      let found: Found =
+        switch outcome {
+        case .found(let found): found
+        case .failed(let failure): .unreadable(failure)
+        case .done: .nothing
+        }
+      learn(slot, position, found, at: now, random: &random)
+      plan(slot, at: now)
     case .delivery(let slot, let position, let issue, let expiresAt):
       hanging.remove(slots[slot].identity.deliveries[position].path)
       slots[slot].running.remove(position)
@@ -99,15 +125,22 @@ package struct Rotator {
         slots[slot].held[position] = expiresAt
         succeed(slot, position, issue)
       }
-      if slots[slot].issue != issue { startDeliveries(slot, position...position, at: now) }
+      if slots[slot].issue != issue || slots[slot].suspect.contains(position) {
+        startJobs(slot, position...position, at: now)
+      }
       plan(slot, at: now)
-    case .leftover(let delivery):
+    case .leftover(let delivery, let identity, let isOurs):
       leave(delivery.path, at: now)
-      if !isWanted(delivery.path) { startRemoval(delivery) }
+      var isOurs = isOurs
+      if case .found(let found) = outcome { isOurs = delivery.reasonToSpare(found) == nil }
+      if isOurs, places[delivery.path] == nil { startRemoval(delivery, of: identity) }
     case .removal(let delivery):
       leave(delivery.path, at: now)
-      report(
-        failure.map { .removalFailed(path: delivery.path, $0) } ?? .removed(path: delivery.path))
+      switch outcome {
+      case .done: report(.removed(path: delivery.path, isEmptied: delivery.isInPlace))
+      case .failed(let failure): report(.removalFailed(path: delivery.path, failure))
+      case .found: break
+      }
     case nil: break
     }
   }
@@ -116,13 +149,13 @@ package struct Rotator {
   /// for its path, counts as failing until it does; nobody else waits for it.
   package mutating func noteHanging(_ job: Job.ID, at now: Instant) {
     switch jobs[job] {
-    case .delivery(let slot, let position, _, _):
+    case .look(let slot, let position), .delivery(let slot, let position, _, _):
       let path = slots[slot].identity.deliveries[position].path
       hanging.insert(path)
-      recordHanging(slot, path, at: now)
-    case .leftover(let delivery), .removal(let delivery):
+      recordHanging(path, at: now)
+    case .leftover(let delivery, _, _), .removal(let delivery):
       hanging.insert(delivery.path)
-      if let slot = waiting[delivery.path] { recordHanging(slot, delivery.path, at: now) }
+      if waiting.contains(delivery.path) { recordHanging(delivery.path, at: now) }
     case nil: break
     }
   }
@@ -132,6 +165,10 @@ package struct Rotator {
   package var count: Int { slots.count }
   /// Identities that have a failure now.
   package internal(set) var failing = 0
+  /// Their names, at most `count` of them.
+  package func failingNames(upTo count: Int) -> [String] {
+    slots.lazy.filter { !$0.failures.isEmpty }.prefix(count).map(\.identity.name)
+  }
   /// Identities that were neither delivered nor reported as failing since they were configured.
   package internal(set) var unsettled = 0
   /// Jobs that were ordered and have not come back.
@@ -158,13 +195,16 @@ extension Rotator {
   private mutating func attend(
     _ slot: Int, at now: Instant, _ random: inout some RandomNumberGenerator
   ) {
+    adoptCandidate(slot, at: now)
     let needsToken = slots[slot].needsToken(at: now, keyID: signer.keyID)
     let canMint = slots[slot].failures[Slot.minting] == nil
-    let isPausing = slots[slot].retryAt.map { $0 > now } ?? false
+    let isPausing = slots[slot].isPausing(at: now)
     // A pause ends early for a token that is due, unless it is minting that pauses.
     if isPausing, !(needsToken && canMint) { return plan(slot, at: now) }
     if !isPausing { slots[slot].retryAt = nil }
-    if needsToken {
+    if slots[slot].awaitsLooks {
+      // A token that is there may be good.
+    } else if needsToken {
       do {
         try mint(slot, at: now)
         slots[slot].retryAt = nil
@@ -172,11 +212,11 @@ extension Rotator {
         fail(slot, nil, error, at: now, &random)
         if isPausing { return plan(slot, at: now) }
       }
-    } else if clearFailure(slot, nil), slots[slot].undelivered.isEmpty {
+    } else if clearFailure(slot, nil), slots[slot].isDelivered {
       // The clock was set, and the token that could not be replaced is good again.
       completeRotation(slot)
     }
-    startDeliveries(slot, 0...Limits.deliveries, at: now)
+    startJobs(slot, 0...Limits.deliveries, at: now)
     plan(slot, at: now)
   }
 
@@ -189,63 +229,59 @@ extension Rotator {
       identity.claims, lifetime: identity.lifetime, at: now, signer: signer)
     slots[slot].token = token
     slots[slot].issue += 1
-    if slots[slot].isForced {
-      slots[slot].isForced = false
-      slots[slot].forcedIssue = slots[slot].issue
-      for (position, delivery) in identity.deliveries.enumerated()
-      where !hanging.contains(delivery.path) { slots[slot].unanswered.insert(position) }
-    }
     slots[slot].counts.issued += 1
     slots[slot].undelivered = Positions(upTo: identity.deliveries.count)
+    if slots[slot].isForced {
+      slots[slot].isForced = false
+      slots[slot].awaitDeliveries(hanging: hanging)
+    }
     clearFailure(slot, nil)
     if identity.deliveries.isEmpty { completeRotation(slot) }
   }
 
-  /// Starts those of `positions` that lack the newest token and have no job.
-  mutating func startDeliveries(
-    _ slot: Int, _ positions: ClosedRange<Int>, at now: Instant
-  ) {
+  /// Starts what there is to do at those of `positions` that have no job: a look where none was
+  /// taken, and a write where the newest token is missing.
+  mutating func startJobs(_ slot: Int, _ positions: ClosedRange<Int>, at now: Instant) {
     // A token of a former key helps nobody; while none can be minted, what was delivered stays.
-    guard let token = slots[slot].token, token.keyID == signer.keyID else { return }
+    let token = slots[slot].token.flatMap { $0.keyID == signer.keyID ? $0 : nil }
     let identity = slots[slot].identity
     for (position, delivery) in identity.deliveries.enumerated()
-    where positions.contains(position) && slots[slot].undelivered.contains(position)
-      && !slots[slot].running.contains(position)
-    {
+    where positions.contains(position) && !slots[slot].running.contains(position) {
+      let isWanted = token != nil && slots[slot].undelivered.contains(position)
+      let needsLook =
+        slots[slot].unread.contains(position) || slots[slot].suspect.contains(position)
+      guard needsLook || isWanted else { continue }
       guard !busy.contains(delivery.path) else {
-        waiting[delivery.path] = slot
-        if hanging.contains(delivery.path) { recordHanging(slot, delivery.path, at: now) }
+        waiting.insert(delivery.path)
+        if hanging.contains(delivery.path) { recordHanging(delivery.path, at: now) }
         continue
       }
       slots[slot].running.insert(position)
-      start(
-        .delivery(
-          slot: slot, position: position, issue: slots[slot].issue, expiresAt: token.expiresAt),
-        delivery, .write(delivery.content(token, of: identity)))
+      // What happens while somebody looks is looked at after that.
+      slots[slot].suspect.remove(position)
+      if let token, !needsLook, slots[slot].claimed.contains(position) {
+        start(
+          .delivery(
+            slot: slot, position: position, issue: slots[slot].issue, expiresAt: token.expiresAt),
+          delivery, of: identity.name, .write(delivery.content(token, of: identity)))
+      } else {
+        start(.look(slot: slot, position: position), delivery, of: identity.name, .look)
+      }
     }
   }
 
   /// `position` holds the token of `issue` now, which may not be the newest any more.
   private mutating func succeed(_ slot: Int, _ position: Int, _ issue: Int) {
     slots[slot].counts.delivered += 1
-    if clearFailure(slot, position) {
-      report(
-        .deliveryRecovered(
-          identity: slots[slot].identity.name,
-          path: slots[slot].identity.deliveries[position].path))
-    }
+    recover(slot, position)
     guard slots[slot].issue == issue else { return }
     slots[slot].undelivered.remove(position)
-    if slots[slot].undelivered.isEmpty {
+    if slots[slot].isDelivered {
       completeRotation(slot)
-    } else if slots[slot].held.indices.allSatisfy({
-      !slots[slot].undelivered.contains($0) || slots[slot].failures[$0] != nil
-    }) {
-      settle(slot)
     }
   }
 
-  private mutating func completeRotation(_ slot: Int) {
+  mutating func completeRotation(_ slot: Int) {
     if slots[slot].failures.isEmpty {
       slots[slot].attempts = 0
       slots[slot].retryAt = nil
@@ -260,106 +296,28 @@ extension Rotator {
   /// next: when its token is due, at the next try, or when there is something to say again.
   mutating func plan(_ slot: Int, at now: Instant) {
     changed.insert(slot)
+    settleIfAccountedFor(slot)
     reportAge(slot, at: now)
     // What minting failed at waits for the next try, if it is still needed.
     let waits = slots[slot].failures[Slot.minting] != nil && slots[slot].retryAt != nil
-    let due = waits ? nil : slots[slot].nextToken(after: now, keyID: signer.keyID)
+    let due =
+      waits || slots[slot].awaitsLooks
+      ? nil : slots[slot].nextToken(after: now, keyID: signer.keyID)
     let aging = slots[slot].failures.isEmpty ? nil : slots[slot].nextAging(after: now)
     let next = [due, slots[slot].retryAt, aging].compactMap(\.self).min()
-    schedule.set(slot, due: next ?? now)
+    // Nil only while it waits for looks: they come back, or are noted as hanging.
+    if let next { schedule.set(slot, due: next) }
   }
 
   mutating func report(_ event: Event) { orders.append(.report(event)) }
 
-  mutating func start(_ assignment: Assignment, _ delivery: Delivery, _ deed: Job.Deed) {
+  mutating func start(
+    _ assignment: Assignment, _ delivery: Delivery, of identity: String, _ deed: Job.Deed
+  ) {
     lastJob += 1
     jobs[lastJob] = assignment
-    orders.append(.run(Job(id: lastJob, delivery: delivery, deed: deed)))
-  }
-}
-
-// MARK: - When something fails
-
-extension Rotator {
-  /// A failed try at `position`, or at minting when that is nil: what was delivered stays, and
-  /// the identity tries again later.
-  private mutating func fail(
-    _ slot: Int, _ position: Int?, _ failure: Failure, at now: Instant,
-    _ random: inout some RandomNumberGenerator
-  ) {
-    if position == nil {
-      slots[slot].counts.issueFailures += 1
-    } else {
-      slots[slot].counts.deliveryFailures += 1
-    }
-    record(slot, position, failure)
-    guard slots[slot].retryAt == nil else { return }
-    let doubled = Limits.firstRetry * (1 << min(slots[slot].attempts, 16))
-    let pause = min(doubled, Limits.longestRetry)
-    let jitter = Double.random(
-      in: 1 - Limits.retryJitter...1 + Limits.retryJitter, using: &random)
-    slots[slot].attempts += 1
-    slots[slot].retryAt = now + pause * jitter
-  }
-
-  private mutating func recordHanging(_ slot: Int, _ path: Path, at now: Instant) {
-    guard
-      let position = slots[slot].identity.deliveries.firstIndex(where: { $0.path == path })
-    else { return }
-    slots[slot].unanswered.remove(position)
-    record(
-      slot, position,
-      Failure("\(path): writing hangs: is its file system, or the disk under it, in trouble?"))
-    plan(slot, at: now)
-  }
-
-  /// Keeps the failure, and reports it unless it is the one already known.
-  private mutating func record(_ slot: Int, _ position: Int?, _ failure: Failure) {
-    let key = position ?? Slot.minting
-    settle(slot)
-    guard slots[slot].failures[key] != failure else { return }
-    if slots[slot].failures.isEmpty { failing += 1 }
-    slots[slot].failures[key] = failure
-    let identity = slots[slot].identity
-    report(
-      position.map {
-        .deliveryFailed(identity: identity.name, path: identity.deliveries[$0].path, failure)
-      } ?? .mintFailed(identity: identity.name, failure))
-  }
-
-  /// Forgets a failure; says whether there was one.
-  @discardableResult
-  private mutating func clearFailure(_ slot: Int, _ position: Int?) -> Bool {
-    guard slots[slot].failures.removeValue(forKey: position ?? Slot.minting) != nil else {
-      return false
-    }
-    if slots[slot].failures.isEmpty { failing -= 1 }
-    return true
-  }
-
-  /// Reports, once each, that a failing identity's oldest token went stale or expired.
-  private mutating func reportAge(_ slot: Int, at now: Instant) {
-    guard !slots[slot].failures.isEmpty, let oldest = slots[slot].oldestHeld else { return }
-    let age = slots[slot].age(at: now)
-    guard age > slots[slot].reportedAge(of: oldest) else { return }
-    slots[slot].reported = (oldest, age)
-    let name = slots[slot].identity.name
-    let expiry = Instant(seconds: oldest)
-    report(
-      age == .stale
-        ? .stale(identity: name, expiresAt: expiry) : .expired(identity: name, expiresAt: expiry))
-  }
-
-  mutating func settle(_ slot: Int) {
-    guard !slots[slot].isSettled else { return }
-    slots[slot].isSettled = true
-    unsettled -= 1
-  }
-
-  mutating func unsettle(_ slot: Int) {
-    guard slots[slot].isSettled else { return }
-    slots[slot].isSettled = false
-    unsettled += 1
+    orders.append(
+      .run(Job(id: lastJob, identity: identity, delivery: delivery, deed: deed)))
   }
 
   /// After the clock was set: what was issued in the future is due now, and pauses that were

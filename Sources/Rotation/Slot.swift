@@ -18,6 +18,16 @@ struct Slot {
   /// Deliveries that do not hold `token` yet, and those with a job at work.
   var undelivered = Positions()
   var running = Positions()
+  /// Deliveries whose place is to be looked at since they were configured: until then, the
+  /// identity has no first token.
+  var unread: Positions
+  /// Deliveries whose place is to be looked at because somebody may have changed it.
+  var suspect = Positions()
+  /// Deliveries whose place this run may write: it held a token, or nothing, at the first look.
+  var claimed = Positions()
+  /// The token that the deliveries in `agreeing` were found to hold.
+  var candidate: Token?
+  var agreeing = Positions()
   /// The `exp` of the token that each delivery holds; nil for none.
   var held: [Int64?]
   /// Tries that failed since the last complete delivery, and when the next one is.
@@ -38,14 +48,48 @@ struct Slot {
 
   static let minting = -1
 
-  init(_ identity: Identity) {
+  /// The paths in `ours` were written by this run already, for another identity or in another way.
+  init(_ identity: Identity, ours: Set<Path> = []) {
     self.identity = identity
     held = Array(repeating: nil, count: identity.deliveries.count)
+    unread = identity.lastingPositions
+    for (position, delivery) in identity.deliveries.enumerated()
+    where !delivery.isLasting || ours.contains(delivery.path) { claimed.insert(position) }
   }
+
+  /// The paths that this run may have written.
+  var ours: [Path] {
+    identity.deliveries.enumerated().filter { claimed.contains($0.offset) }.map(\.element.path)
+  }
+
+  /// Whether what its places hold is still to be known before the first token is chosen.
+  var awaitsLooks: Bool { token == nil && !unread.isEmpty }
+
+  /// Whether every delivery is known to hold `token`.
+  var isDelivered: Bool { undelivered.isEmpty && unread.isEmpty }
 
   func needsToken(at now: Instant, keyID: KeyID) -> Bool {
     guard let token, !isForced else { return true }
     return identity.due(token) <= now || token.issued > now || token.keyID != keyID
+  }
+
+  /// Whether its next try is still to come.
+  func isPausing(at now: Instant) -> Bool { retryAt.map { $0 > now } ?? false }
+
+  /// Whether no other token made at `now` would live longer.
+  func isNewest(at now: Instant, keyID: KeyID) -> Bool {
+    !isForced && token?.issuedAt == now.wholeSeconds && token?.keyID == keyID
+  }
+
+  /// Whoever asked for a rotation has it once the newest token is where it lacks now, or failed to
+  /// get there; paths that hang are not waited for.
+  mutating func awaitDeliveries(hanging: Set<Path>) {
+    forcedIssue = issue
+    unanswered = Positions()
+    for (position, delivery) in identity.deliveries.enumerated()
+    where undelivered.contains(position) && !hanging.contains(delivery.path) {
+      unanswered.insert(position)
+    }
   }
 
   /// When the next token is to be minted: `now`, or when the present one is due.
@@ -92,21 +136,30 @@ struct Slot {
   }
 }
 
+extension Identity {
+  /// Where the deliveries stand whose content outlives the daemon.
+  var lastingPositions: Positions {
+    Positions(deliveries.indices.lazy.filter { deliveries[$0].isLasting })
+  }
+}
+
 extension Token {
   /// The moment of `iat`.
   var issued: Instant { Instant(seconds: issuedAt) }
 }
 
 /// A set of positions in a list of at most `Limits.deliveries`.
-struct Positions {
+struct Positions: Equatable {
   private var bits: UInt64 = 0
 
   init() {}
   /// The positions `0..<count`.
   init(upTo count: Int) { bits = count >= 64 ? .max : 1 << UInt64(count) - 1 }
+  init(_ positions: some Sequence<Int>) { for position in positions { insert(position) } }
 
   var isEmpty: Bool { bits == 0 }
   func contains(_ position: Int) -> Bool { bits >> UInt64(position) & 1 == 1 }
   mutating func insert(_ position: Int) { bits |= 1 << UInt64(position) }
   mutating func remove(_ position: Int) { bits &= ~(1 << UInt64(position)) }
+  mutating func subtract(_ others: Positions) { bits &= ~others.bits }
 }

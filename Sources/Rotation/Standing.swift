@@ -4,11 +4,14 @@ package struct Standing: Sendable {
   package let identity: Identity
   /// The newest token; nil before the first.
   package let token: Token?
+  /// Whether its first token is on its way: its places are looked at before.
+  package let isAwaited: Bool
   /// Whether a delivery holds no token at all, and the earliest `exp` among those that do.
   package let isMissing: Bool
   package let oldestExpiry: Instant?
-  /// What fails now, in the order of the deliveries.
+  /// What fails now, in the order of the deliveries, and when the next try is.
   package let failures: [Failure]
+  package let retryAt: Instant?
   package let counts: Counts
 
   /// What happened to an identity since the daemon began.
@@ -22,9 +25,11 @@ package struct Standing: Sendable {
   init(_ slot: Slot) {
     identity = slot.identity
     token = slot.token
+    isAwaited = slot.token == nil && slot.failures[Slot.minting] == nil
     isMissing = slot.oldestHeld == nil || slot.held.contains(nil)
     oldestExpiry = slot.oldestHeld.map { Instant(seconds: $0) }
     failures = slot.failures.sorted { $0.key < $1.key }.map(\.value)
+    retryAt = slot.failures.isEmpty ? nil : slot.retryAt
     counts = slot.counts
   }
 

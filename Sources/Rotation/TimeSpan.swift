@@ -3,9 +3,9 @@ extension Duration {
   /// In microseconds, rounded towards zero; saturates beyond 292,000 years.
   package var microseconds: Int64 {
     let (seconds, attoseconds) = components
-    let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)
-    return overflow
-      ? (seconds < 0 ? .min : .max) : whole + attoseconds / 1_000_000_000_000
+    let (whole, isBeyond) = seconds.multipliedReportingOverflow(by: 1_000_000)
+    let (sum, isJustBeyond) = whole.addingReportingOverflow(attoseconds / 1_000_000_000_000)
+    return isBeyond || isJustBeyond ? (seconds < 0 ? .min : .max) : sum
   }
 
   /// Whether the span is a whole number of seconds, as `exp - iat` must be.
@@ -88,7 +88,8 @@ private func product(_ number: Substring, _ scale: Int64) -> Int64? {
   guard parts[1].count <= 6, let fraction = Int64(parts[1]) else { return nil }
   var divisor: Int64 = 1
   for _ in parts[1] { divisor *= 10 }
-  return whole + fraction * scale / divisor
+  // The product of the two can need more than 64 bits; the quotient is less than the scale.
+  return whole + divisor.dividingFullWidth(fraction.multipliedFullWidth(by: scale)).quotient
 }
 
 extension Character {

@@ -32,7 +32,14 @@ let now = Instant(seconds: 1_800_000_000)
     precondition(
       !text.isEmpty && text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control })
   }
+  // Commands that only ask read as much as they can of anything, and of what is right the same.
+  let reading = SocketPath.read(bytes, "jotd.yaml")
   guard findings.errors.isEmpty, let settings = reader.settings else { return }
+  switch (reading, settings.socket?.path) {
+  case (.path(let found), let path?) where found == path: break
+  case (.none, nil): break
+  default: preconditionFailure("another socket: \(reading)")
+  }
   var minter = Minter()
   for identity in settings.identities {
     guard
@@ -57,12 +64,19 @@ let now = Instant(seconds: 1_800_000_000)
       bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).count == 3)
   }
   let parsed = try? CompactToken(parsing: bytes)
-  for value in [parsed?.header, parsed?.claims, try? JSON(parsing: bytes)].compactMap(\.self) {
-    let text = value.text
-    guard let again = try? JSON(parsing: Array(text.utf8)) else { fatalError("\(text) is no JSON") }
-    precondition(again.text == text)
-    precondition(text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control })
-  }
+  for value in [parsed?.header, parsed?.claims].compactMap(\.self) { checkWritten(value) }
+}
+
+/// JSON (RFC 8259): what is accepted is the same when it is written and read again.
+@Sendable func readJSON(_ bytes: [UInt8]) {
+  if let value = try? JSON(parsing: bytes) { checkWritten(value) }
+}
+
+private func checkWritten(_ value: JSON) {
+  let text = value.text
+  guard let again = try? JSON(parsing: Array(text.utf8)) else { fatalError("\(text) is no JSON") }
+  precondition(again.text == text)
+  precondition(text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control })
 }
 
 /// The address that systemd binds: what is taken for one has that form.
@@ -83,26 +97,76 @@ let now = Instant(seconds: 1_800_000_000)
   precondition(!unit.utf8.contains(UInt8(ascii: "/")) && !unit.utf8.contains(UInt8(ascii: "\n")))
 }
 
-/// A file that an earlier run delivered, of the format that the first byte says: it is kept only
-/// if it is, byte for byte, what would be delivered now.
+/// A file that an earlier run delivered, of the format that the first byte says, in place or not:
+/// it is kept only if it is, byte for byte, what would be delivered now. Another token is written
+/// over by one that the next start keeps, and nothing else is.
 @Sendable func readDeliveredFile(_ bytes: [UInt8]) {
   let formats = [Format.token, .env(variable: "TOKEN"), .json, .header]
   guard let first = bytes.first else { return }
   let content = Array(bytes.dropFirst())
-  let file = FileDelivery(
-    path: Path("/a"), format: formats[Int(first) % formats.count], owner: nil, group: nil,
-    mode: 0o600, inPlace: false)
+  let delivery = Delivery.file(
+    FileDelivery(
+      path: Path("/a"), format: formats[Int(first) % formats.count], owner: nil, group: nil,
+      mode: 0o600, inPlace: first & 4 != 0))
   guard
     let identity = try? Identity(
       name: "a", userID: "u", role: .viewer, claims: [], lifetime: .seconds(86_400),
-      refreshBefore: .seconds(3_600), deliveries: [.file(file)], algorithm: .hs256)
+      refreshBefore: .seconds(3_600), deliveries: [delivery], algorithm: .hs256)
   else { fatalError("the identity is right") }
+  switch fate(of: content, at: delivery, of: identity) {
+  case .kept(let token):
+    precondition(token.issued <= now && token.expiry - now > identity.refreshBefore)
+    precondition(delivery.content(token, of: identity) == content)
+  case .replaced(let new):
+    precondition(delivery.isReplaceable(content))
+    guard case .kept = fate(of: new, at: delivery, of: identity) else {
+      fatalError("what was delivered is not kept")
+    }
+  case .spared: precondition(!delivery.isReplaceable(content))
+  }
+}
+
+/// What becomes of what a start finds.
+private enum Fate {
+  case kept(Token)
+  /// These bytes are written over it.
+  case replaced([UInt8])
+  case spared
+}
+
+private func fate(of content: [UInt8], at delivery: Delivery, of identity: Identity) -> Fate {
   var rotator = Rotator(signer: ZeroSigner())
+  var random = SystemRandomNumberGenerator()
   rotator.apply([identity], at: now)
-  rotator.takeStock(at: now) { _ in content }
-  guard let token = rotator.takeChanged().first?.token else { return }
-  precondition(token.issued <= now && token.expiry - now > identity.refreshBefore)
-  precondition(Delivery.file(file).content(token, of: identity) == content)
+  var isKept = false
+  var written: [UInt8]?
+  var looks: [Job] = []
+  repeat {
+    for job in looks {
+      rotator.finish(
+        job.id, .found(.file(content, isAsConfigured: true)), at: now, random: &random)
+    }
+    looks = []
+    rotator.advance(to: now, random: &random)
+    for order in rotator.takeOrders() {
+      switch order {
+      case .run(let job):
+        switch job.deed {
+        case .look: looks.append(job)
+        case .write(let bytes): written = bytes
+        case .remove: fatalError("a delivery is removed")
+        }
+      case .report(.kept): isKept = true
+      case .report: break
+      }
+    }
+  } while !looks.isEmpty
+  guard let standing = rotator.takeChanged().first, let token = standing.token else {
+    fatalError("there is no token")
+  }
+  precondition((standing.counts.issued == 0) == isKept)
+  precondition(!isKept || written == nil)
+  return isKept ? .kept(token) : written.map(Fate.replaced) ?? .spared
 }
 
 extension [UInt8] {

@@ -13,18 +13,20 @@ import NIOEmbedded
   let holds = Holds()
   let board = host.board
   let service = QueryService(
-    board, holds,
+    board, holds, Turns { work in work() },
     QueryService.Control(
-      rotate: { _, done in done() },
-      reload: { $0(.failure(QueryService.Refused(reason: "no"))) },
+      rotate: { _, _, done in done() },
+      reload: { $0(.failure(ReloadRefused(reason: "no"))) },
       report: { event in
         precondition(!"\(event)".utf8.contains(UInt8(ascii: "\n")), "\(event)")
       }))
-  let connections = Connections()
-  guard let number = connections.admit(channel, peer.user) else { fatalError("there is room") }
+  let connections = Connections(.query())
+  guard let number = connections.admit(channel, peer.user, isOperator: false) else {
+    fatalError("there is room")
+  }
   var answer: [UInt8] = []
   do {
-    try HTTPConnection.add(to: channel, service, peer, connections, number)
+    try HTTPConnection.add(to: channel, service, Caller(peer.user, number), connections) { peer }
     try channel.connect(to: SocketAddress(unixDomainSocketPath: "/jotd.sock")).wait()
     // In pieces, because a boundary can be anywhere: at each zero byte.
     for piece in bytes.split(separator: 0) {

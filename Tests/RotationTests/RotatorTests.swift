@@ -12,11 +12,24 @@ struct RotatorTests {
     return rotator
   }
 
-  /// Advances, and returns the jobs and the events that came out.
-  private func step(_ rotator: inout Rotator, _ now: Instant) -> (jobs: [Job], events: [Event]) {
+  /// Advances, and returns the jobs and the events that came out; looks find `found`.
+  private func step(
+    _ rotator: inout Rotator, _ now: Instant, found: (Delivery) -> Found = { _ in .nothing }
+  ) -> (jobs: [Job], events: [Event]) {
     var random = Seeded(9)
-    rotator.advance(to: now, random: &random)
-    return orders(&rotator)
+    var all: (jobs: [Job], events: [Event]) = ([], [])
+    var looks: [Job] = []
+    repeat {
+      for job in looks {
+        rotator.finish(job.id, .found(found(job.delivery)), at: now, random: &random)
+      }
+      rotator.advance(to: now, random: &random)
+      let (jobs, events) = orders(&rotator)
+      looks = jobs.filter(\.isLook)
+      all.jobs += jobs.filter { !$0.isLook }
+      all.events += events
+    } while !looks.isEmpty
+    return all
   }
 
   private func orders(_ rotator: inout Rotator) -> (jobs: [Job], events: [Event]) {
@@ -33,7 +46,7 @@ struct RotatorTests {
 
   private func finish(_ rotator: inout Rotator, _ job: Job, _ failure: Failure?, at now: Instant) {
     var random = Seeded(9)
-    rotator.finish(job.id, failure, at: now, random: &random)
+    rotator.finish(job.id, failure.map(Outcome.failed) ?? .done, at: now, random: &random)
   }
 
   @Test func aTokenIsMintedDeliveredAndReplacedBeforeItsThreshold() throws {
@@ -193,11 +206,12 @@ struct RotatorTests {
     let identities = [try Identity.sample(paths: ["/a"])]
     rotator.apply(identities, at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    let held = try #require(rotator.takeChanged().first?.token).compact
     signer.isBroken = true
     let due = try #require(rotator.nextWake)
     #expect(step(&rotator, due).jobs.isEmpty)
     rotator.apply(identities, at: due)
-    #expect(step(&rotator, due).jobs.isEmpty)
+    #expect(step(&rotator, due) { _ in .file(held, isAsConfigured: true) }.jobs.isEmpty)
     #expect(try #require(rotator.nextWake) < due + .seconds(4))
   }
 
@@ -215,10 +229,66 @@ struct RotatorTests {
     var rotator = rotator(identities, at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
     rotator.apply(identities, at: start)
-    rotator.takeStock(at: start) { _ in nil }
+    let jobs = step(&rotator, start).jobs
+    #expect(jobs.count == 2)
     #expect(rotator.state(of: "a", at: start) == .missing && rotator.unsettled == 1)
-    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    for job in jobs { finish(&rotator, job, nil, at: start) }
     #expect(rotator.state(of: "a", at: start) == .fresh && rotator.unsettled == 0)
+  }
+
+  /// A delivered token, and what a look then finds in its place.
+  private func delivered() throws -> (Rotator, Found) {
+    var rotator = rotator([try Identity.sample(name: "a", paths: ["/a"])], at: start)
+    let job = try #require(step(&rotator, start).jobs.first)
+    finish(&rotator, job, nil, at: start)
+    _ = orders(&rotator)
+    guard case .write(let bytes) = job.deed else { throw Violation("no write") }
+    return (rotator, .file(bytes, isAsConfigured: true))
+  }
+
+  @Test func aLookThatHungAndFoundAllWellIsForgotten() throws {
+    var (rotator, found) = try delivered()
+    rotator.noteChanges(at: [Path("/a")], now: start)
+    let look = try #require(orders(&rotator).jobs.first)
+    rotator.noteHanging(look.id, at: start)
+    #expect(rotator.failing == 1)
+    _ = orders(&rotator)
+    var random = Seeded(9)
+    rotator.finish(look.id, .found(found), at: start, random: &random)
+    #expect(rotator.failing == 0)
+    let events = orders(&rotator).events
+    #expect(events.contains { if case .deliveryRecovered = $0 { true } else { false } })
+  }
+
+  @Test func whatHappensDuringALookIsLookedAtAfterIt() throws {
+    var (rotator, found) = try delivered()
+    rotator.noteChanges(at: [Path("/a")], now: start)
+    let first = try #require(orders(&rotator).jobs.first)
+    rotator.noteChanges(at: [Path("/a")], now: start)
+    #expect(orders(&rotator).jobs.isEmpty)
+    var random = Seeded(9)
+    rotator.finish(first.id, .found(found), at: start, random: &random)
+    let second = try #require(orders(&rotator).jobs.first)
+    rotator.finish(second.id, .found(.nothing), at: start, random: &random)
+    #expect(orders(&rotator).jobs.count == 1, "it is put back")
+  }
+
+  @Test func aFailingDeliveryIsNotTriedSoonerBecauseSomethingHappensThere() throws {
+    var (rotator, _) = try delivered()
+    var random = Seeded(9)
+    rotator.noteChanges(at: [Path("/a")], now: start)
+    let look = try #require(orders(&rotator).jobs.first)
+    rotator.finish(look.id, .found(.nothing), at: start, random: &random)
+    let write = try #require(orders(&rotator).jobs.first)
+    finish(&rotator, write, Failure("no"), at: start)
+    // Its own try may be what happened.
+    rotator.noteChanges(at: [Path("/a")], now: start)
+    let again = try #require(orders(&rotator).jobs.first)
+    rotator.finish(again.id, .found(.nothing), at: start, random: &random)
+    #expect(orders(&rotator).jobs.isEmpty)
+    let next = try #require(rotator.nextWake)
+    #expect(next > start + .milliseconds(800) && next < start + .seconds(2))
+    #expect(step(&rotator, next).jobs.count == 1)
   }
 
   @Test func aThousandIdentitiesAreAllSeenTo() throws {
@@ -239,4 +309,75 @@ struct RotatorTests {
     #expect(rotated == 1_000)
     #expect(now > start + .seconds(82_800 - 900))
   }
+
+  @Test func whatIsNotATokenIsNotReplaced() throws {
+    let identities = [try Identity.sample(paths: ["/a", "/b"])]
+    var rotator = rotator(identities, at: start)
+    let foreign = Found.file(Array("root:x:0:0".utf8), isAsConfigured: true)
+    let (jobs, events) = step(&rotator, start) { $0.path == Path("/a") ? foreign : .nothing }
+    #expect(jobs.map(\.delivery.path.description) == ["/b"])
+    #expect(rotator.failing == 1)
+    #expect(events.contains { if case .deliveryFailed = $0 { true } else { false } })
+    for job in jobs { finish(&rotator, job, nil, at: start) }
+    // It is looked at again, and not removed with its identity.
+    let next = try #require(rotator.nextWake)
+    #expect(step(&rotator, next) { _ in foreign }.jobs.isEmpty)
+    rotator.apply([], at: next)
+    let removed = step(&rotator, next).jobs
+    #expect(removed.map(\.delivery.path.description) == ["/b"])
+    // Once it is gone, the delivery works.
+    var other = self.rotator(identities, at: start)
+    _ = step(&other, start) { _ in foreign }
+    let later = try #require(other.nextWake)
+    #expect(step(&other, later).jobs.count == 2)
+  }
+
+  @Test func whatThisRunWroteIsReplacedWhateverTookItsPlace() throws {
+    let before = [try Identity.sample(paths: ["/a"])]
+    var rotator = rotator(before, at: start)
+    for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+    let foreign = Found.file(Array("junk".utf8), isAsConfigured: true)
+    rotator.apply(before, at: start)
+    #expect(step(&rotator, start) { _ in foreign }.jobs.count == 1)
+    // For another identity, too.
+    rotator.apply([try Identity.sample(name: "b", paths: ["/a"])], at: start)
+  }
+
+  @Test func aLookThatHangsHoldsUpNoOtherPlace() throws {
+    var rotator = rotator([try Identity.sample(paths: ["/a", "/b"])], at: start)
+    var random = Seeded(9)
+    rotator.advance(to: start, random: &random)
+    let looks = orders(&rotator).jobs
+    #expect(looks.count == 2 && rotator.nextWake == nil)
+    rotator.finish(looks[1].id, .found(.nothing), at: start, random: &random)
+    #expect(step(&rotator, start).jobs.isEmpty, "the first token waits for the other look")
+    rotator.noteHanging(looks[0].id, at: start + .seconds(2))
+    let jobs = step(&rotator, start + .seconds(2)).jobs
+    #expect(jobs.map(\.delivery.path.description) == ["/b"])
+    finish(&rotator, jobs[0], nil, at: start + .seconds(2))
+    rotator.finish(looks[0].id, .found(.nothing), at: start + .seconds(9), random: &random)
+    #expect(step(&rotator, start + .seconds(9)).jobs.map(\.delivery.path.description) == ["/a"])
+  }
+
+  @Test func whatMayBeReplacedIsATokenOrNothing() throws {
+    let token = String(
+      decoding: sampleToken(try Identity.sample(), at: start).compact, as: UTF8.self)
+    let file = Delivery.sample("/a")
+    for text in [
+      "", "\n", "\0\0", token, token + "\n", " \(token)\n", String(token.dropLast(9)),
+      "A=\(token)\n", "Authorization: Bearer \(token)\n", #"{"token":"\#(token)"}"#,
+    ] {
+      #expect(file.isReplaceable(Array(text.utf8)), "\(text)")
+    }
+    for text in [
+      "root:x:0:0:root:/root:/bin/bash\n", "A=1\nB=\(token)\n", "\(token)\nmore", "{}",
+      "password", "-----BEGIN PRIVATE KEY-----", #"{"identity":"a"}"#, "\u{1}",
+    ] {
+      #expect(!file.isReplaceable(Array(text.utf8)), "\(text)")
+    }
+  }
+}
+
+extension Job {
+  fileprivate var isLook: Bool { if case .look = deed { true } else { false } }
 }

@@ -1,7 +1,7 @@
 // Preloaded into jotd by a test: a wall clock that the test can set, for this process alone.
 // The file named by CLOCK_OFFSET holds nanoseconds to add to CLOCK_REALTIME, as a 64-bit number.
 // When they change, a timerfd armed with TFD_TIMER_CANCEL_ON_SET ends with ECANCELED, as
-// timerfd_create(2) says it does when the clock is set.
+// timerfd_create(2) says it does when the clock is set; one armed without it ends by the new clock.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,6 +17,10 @@
 static volatile int64_t *offset;
 static volatile int timer = -1;
 static volatile int cancelled;
+// How the timer was armed last.
+static volatile int armed_flags;
+static struct itimerspec armed;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int (*real_gettime)(clockid_t, struct timespec *);
 static int (*real_create)(int, int);
@@ -38,10 +42,17 @@ static void *watch(void *unused) {
     nanosleep(&pause, NULL);
     if (*offset == known || timer < 0)
       continue;
+    pthread_mutex_lock(&lock);
     known = *offset;
-    cancelled = 1;
-    struct itimerspec now = {.it_value = {.tv_sec = 1}};
-    real_settime(timer, TFD_TIMER_ABSTIME, &now, NULL);
+    struct itimerspec at = armed;
+    if (armed_flags & TFD_TIMER_CANCEL_ON_SET) {
+      cancelled = 1;
+      at.it_value = (struct timespec){.tv_sec = 1};
+    } else {
+      add(&at.it_value, -known);
+    }
+    real_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
+    pthread_mutex_unlock(&lock);
   }
   return unused;
 }
@@ -74,10 +85,16 @@ int timerfd_create(int clock, int flags) {
 }
 
 int timerfd_settime(int fd, int flags, const struct itimerspec *at, struct itimerspec *old) {
+  if (fd != timer)
+    return real_settime(fd, flags, at, old);
+  pthread_mutex_lock(&lock);
+  armed = *at;
+  armed_flags = flags;
   struct itimerspec shifted = *at;
-  if (fd == timer && (flags & TFD_TIMER_CANCEL_ON_SET))
-    add(&shifted.it_value, -*offset);
-  return real_settime(fd, flags, &shifted, old);
+  add(&shifted.it_value, -*offset);
+  int status = real_settime(fd, flags, &shifted, old);
+  pthread_mutex_unlock(&lock);
+  return status;
 }
 
 ssize_t read(int fd, void *buffer, size_t count) {

@@ -1,12 +1,18 @@
 """The real binary, its files and its journal, as a user meets them."""
 
+import atexit
 import base64
+import functools
 import json
 import os
 import pathlib
 import re
+import resource
+import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -16,10 +22,35 @@ JOTD = os.environ.get("JOTD") or str(
     pathlib.Path(__file__).parents[2] / ".build/release/jotd")
 SECRET = "correct-horse-battery-staple-0123456789"
 
+# How long to wait for what comes at once: much longer than a machine that is busy with other things
+# takes, because what is late is no fault here. What never comes fails the sooner the less this is.
+PATIENCE = float(os.environ.get("JOTD_PATIENCE", "60"))
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-def eventually(condition, within=10.0, every=0.005):
+def pytest_addoption(parser):
+    parser.addoption("--only-root", action="store_true", help="only the tests that need root")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--only-root"):
+        items[:] = [item for item in items if needs_root.mark in item.iter_markers("skipif")]
+
+
+def needs_descriptors(count):
+    """For a test that opens many sockets: raises the soft limit of this process, and of the
+    daemon that it starts, and skips the test where the hard limit is too low for both."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Beside the sockets, some of pytest's own and of the daemon's.
+    wanted = count + 100
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"needs {wanted} descriptors: the hard limit (ulimit -Hn) is {hard}")
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def eventually(condition, within=PATIENCE, every=0.005):
     """The first true result of `condition`, asked again and again; fails after `within` s."""
     end = time.monotonic() + within
     while True:
@@ -45,6 +76,38 @@ def claims_of(token):
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
+@functools.cache
+def library(name):
+    """A source file of this folder as a library to preload, built once."""
+    source = pathlib.Path(__file__).with_name(f"{name}.c")
+    built = pathlib.Path(tempfile.mkdtemp(prefix="jotd-")) / f"{name}.so"
+    atexit.register(shutil.rmtree, built.parent, ignore_errors=True)
+    subprocess.run(
+        ["gcc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", built, source, "-ldl",
+         "-lpthread"], check=True)
+    return built
+
+
+def blind():
+    """The environment of a daemon that cannot watch folders."""
+    return {"LD_PRELOAD": str(library("blind"))}
+
+
+class Calls:
+    """What jotd does to files, as Tests/binary/calls.c writes it down; `env` is for `start`."""
+
+    def __init__(self, folder, hold=None):
+        self.log = folder / "calls"
+        self.env = {"LD_PRELOAD": str(library("calls")), "CALLS_LOG": str(self.log)}
+        if hold:
+            self.env["CALLS_HOLD"] = str(hold)
+
+    def of(self, *names):
+        """The calls of these names, each as a list of words."""
+        lines = [line.split() for line in self.log.read_text().splitlines()]
+        return [words for words in lines if words[0] in names]
+
+
 class Daemon:
     """A running `jotd run`, with its log lines."""
 
@@ -68,9 +131,14 @@ class Daemon:
     def count(self, text):
         return sum(text in line for line in list(self.lines))
 
-    def wait_for(self, text, times=1, within=10.0):
-        eventually(lambda: self.count(text) >= times or self.process.poll() is not None, within)
-        assert self.count(text) >= times, self.lines[-20:]
+    def wait_for(self, text, times=1, within=PATIENCE):
+        end = time.monotonic() + within
+        while self.count(text) < times and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        if self.process.poll() is not None:
+            # What it said at its end may not have been read yet.
+            self.reader.join(PATIENCE)
+        assert self.count(text) >= times, (text, self.lines[-20:])
 
     def ready(self):
         self.wait_for("ready:")
@@ -85,8 +153,11 @@ class Daemon:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=PATIENCE)
         self.reader.join(timeout=5)
+        # What a hook left running may hold the other end: then this one stays with its reader.
+        if not self.reader.is_alive():
+            self.process.stderr.close()
         return code
 
 
@@ -99,6 +170,7 @@ class Home:
         self.write_secret(SECRET)
         self.config = folder / "jotd.yaml"
         self.daemons = []
+        self.sockets = []
 
     def write_secret(self, text):
         new = self.folder / "secret.new"
@@ -125,6 +197,20 @@ class Home:
         self.daemons.append(daemon)
         return daemon
 
+    def connect(self, path, say=b"", timeout=PATIENCE):
+        """A client of a Unix socket, which is closed when the test is over, however it ends."""
+        client = socket.socket(socket.AF_UNIX)
+        self.sockets.append(client)
+        client.settimeout(timeout)
+        client.connect(str(path))
+        client.sendall(say)
+        return client
+
+    def disconnect(self):
+        """Closes all clients."""
+        while self.sockets:
+            self.sockets.pop().close()
+
     def path(self, name):
         return self.folder / name
 
@@ -135,8 +221,30 @@ class Home:
 @pytest.fixture
 def home(tmp_path):
     tmp_path.chmod(0o700)
-    home = Home(tmp_path)
+    yield from lived_in(Home(tmp_path))
+
+
+@pytest.fixture
+def home_in_memory():
+    """As below /run, where clients have their tokens: no disk makes a rotation wait."""
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="jotd-test-", dir=parent) as folder:
+        yield from lived_in(Home(pathlib.Path(folder)))
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder on another file system than the home's, which may hang without it."""
+    if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs another file system: /dev/shm")
+    with tempfile.TemporaryDirectory(prefix="jotd-test-", dir="/dev/shm") as folder:
+        yield pathlib.Path(folder)
+
+
+def lived_in(home):
+    """What holds for every home: no secret in a log, nothing left behind."""
     yield home
+    home.disconnect()
     leaked = []
     for daemon in home.daemons:
         daemon.stop(signal.SIGKILL)

@@ -73,6 +73,22 @@ def test_a_file_over_16_mib_is_refused(tmp_path):
     check(tmp_path, SIGNING + "identities: {}\n# " + "x" * ((16 << 20) - 200), expect=0)
 
 
+@pytest.mark.parametrize("encoding,words", [
+    ("utf-16", "is written in UTF-16"), ("utf-16-be", "not YAML: control characters"),
+    ("utf-16-le", "not YAML: control characters"), ("utf-32", "is written in UTF-32"),
+    ("utf-32-be", "not YAML: control characters")])
+def test_only_utf8_is_read(tmp_path, encoding, words):
+    path = tmp_path / "j.yaml"
+    path.write_bytes((SIGNING + "identities: {}\n").encode(encoding))
+    for command in ("check", "run"):
+        text = jotd(command, "--config", path, env=KEY, expect=78).stderr
+        assert text.startswith(f"{path}:1:") and words in text
+    path.write_bytes(b"\xfe\xff" + (SIGNING + "identities: {}\n").encode("utf-16-be"))
+    assert "UTF-16" in jotd("check", "--config", path, env=KEY, expect=78).stderr
+    path.write_text(SIGNING + "identities: {}\n", "utf-8-sig")
+    jotd("check", "--config", path, env=KEY)
+
+
 def test_added_files_may_only_add_identities(tmp_path):
     folder = tmp_path / "j.d"
     folder.mkdir()
@@ -146,6 +162,7 @@ def test_a_credential_is_read_from_its_folder(home, tmp_path):
 
 @pytest.mark.parametrize("spoil,words", [
     (lambda folder: folder.chmod(0o777), "can be written by everybody"),
+    (lambda folder: folder.chmod(0o703), "can be written by everybody"),
     (lambda folder: folder.chmod(0o770), "can be written by its group"),
     (lambda folder: folder.rmdir(), "create the folder"),
     (lambda folder: (folder.rmdir(), folder.write_text("")), "is not a folder"),
@@ -165,9 +182,8 @@ def test_folders_of_other_users_are_refused_wherever_they_stand_in_the_path(home
     folder.mkdir(parents=True)
     home.one(deliver="[ { file: @/theirs/ours/a.jwt } ]")
     os.chown(home.path("theirs"), 65534, 65534)
-    for command in ("check", "run"):
-        done = jotd(command, "--config", home.config, expect=78)
-        assert "belongs to nobody (uid 65534), who could replace" in done.stderr
+    done = jotd("check", "--config", home.config, expect=78)
+    assert "belongs to nobody (uid 65534), who could replace" in done.stderr
     os.chown(home.path("theirs"), 0, 0)
     home.path("link").symlink_to(folder)
     home.one(deliver="[ { file: @/link/a.jwt } ]")
@@ -212,3 +228,10 @@ def test_unprivileged_users_are_told_what_they_may_not_give_away(home):
          str(home.config)], capture_output=True, text=True)
     assert done.returncode == 78, done
     assert "needs CAP_CHOWN" in done.stderr and "or to be in that group" in done.stderr
+
+
+@pytest.mark.parametrize("size,code", [(255, 0), (256, 78)])
+def test_a_name_in_a_path_has_255_bytes(home, size, code):
+    home.one(deliver=f"[ {{ file: @/{'n' * size} }} ]")
+    done = jotd("check", "--config", home.config, expect=code)
+    assert code == 0 or "is too long" in done.stderr and "a name in it 255" in done.stderr

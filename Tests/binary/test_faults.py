@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from conftest import JOTD, eventually, needs_root
+from conftest import JOTD, blind, eventually, needs_root
 from faults import (
     ACCESS, BEGINNINGS, DISK, FATAL, FILE, KNOWN, LOOP, MEMORY, THREADS, UNFAILING, Case, Watch,
     asked, calm, cases, each_second, house, side_by_side)
@@ -50,8 +50,9 @@ def test_a_delivery_makes_these_calls(recorded):
             here = path
         writing = [
             "newfstatat @", "openat .", "fstatfs @", "close @", "newfstatat a.jwt",
-            "openat temporary", "write temporary", "fchmod temporary", "fchown temporary",
-            "fsync temporary", "renameat temporary", "fsync @", "close @/a.jwt", "close @"]
+            "openat temporary", "write temporary", "fchown temporary", "fchmod temporary",
+            "fchown temporary", "fsync temporary", "close temporary", "renameat temporary", "fsync @",
+            "close @"]
         if parent == MEMORY:
             writing = [call for call in writing if not call.startswith("fsync")]
         assert [f"{name} {about}" for about, name, _ in calls] == walk + writing
@@ -88,10 +89,11 @@ def test_every_call_of_a_delivery_fails(recorded):
                 assert time.time() - begin > 0.85, "tried again too soon"
             home.well()
             assert len(watch.end()) == 2 and watch.issued >= int(begin)
-            said = [daemon.count("What was delivered before stays"), daemon.count("works again")]
+            said = [daemon.count("The token delivered before stays"), daemon.count("works again")]
             assert said == [case.fails, case.fails], daemon.lines
             return delay
-    assert statistics.median(side_by_side(check, cases(recorded[DISK]))) < 0.3
+    # Whoever waited for the second try would wait for a second, less a tenth.
+    assert statistics.median(side_by_side(check, cases(recorded[DISK]))) < 0.85
 
 
 def test_a_temporary_file_that_cannot_be_removed_goes_at_the_next_start():
@@ -141,7 +143,7 @@ def test_a_write_ends_early():
             assert [int(end) for end in ends] == [count, length - count]
         watch.end()
         home.well()
-        assert daemon.count("What was delivered before stays") == 1
+        assert daemon.count("The token delivered before stays") == 1
 
 
 def test_no_more_memory():
@@ -189,7 +191,10 @@ def test_every_call_of_the_loop_and_of_new_threads_fails():
                 daemon.process.wait(timeout=10)
                 return home.revives()
             home.well()
-            assert daemon.count("the secret changed") + daemon.count("What was delivered") == 0
+            # libdispatch waits for a second whenever it is refused a thread.
+            hung = daemon.count("writing hangs") if case.call == "clone3" else 0
+            assert daemon.count("delivered before stays") == hung
+            assert not daemon.count("the secret changed")
     side_by_side(check, [("each second", case) for case in cases(LOOP) + FATAL[:2]]
                  + [("after idling", case) for case in cases(THREADS)], workers=40)
 
@@ -227,12 +232,13 @@ UNPACK = {"a.jwt": str, "one/a.json": lambda text: json.loads(text)["token"],
 
 
 def several(home):
-    """A daemon with a delivery of each kind, in the second after its first token."""
+    """A daemon with a delivery of each kind, in the second after its first token. It watches nothing,
+    so that what is taken away stays so until the next rotation."""
     for name in filter(None, PLACES):
         (home.out / name).mkdir(mode=0o700)
     (home.out / "three/a.jwt").touch()
     home.deliver(*PLACES.values())
-    daemon, begin = home.start().ready(), time.time()
+    daemon, begin = home.start(blind()).ready(), time.time()
     eventually(lambda: int(time.time()) > begin)
     return daemon
 
@@ -255,11 +261,11 @@ def test_one_of_several_deliveries_fails_or_is_the_last():
 
     with house(DISK) as home:
         daemon, calls = several(home), []
-        for name, last in [("two", "close"), ("three", "close"), ("four", "newfstatat")]:
+        for name, mark in [("two", "fsync("), ("three", "fsync("), ("four", '"a.sock"')]:
             trace = home.trace(daemon, places(home, name))
             home.rotate("a")
-            eventually(lambda: (name == "four" or trace.has("fsync("))
-                       and trace.calls[-1:] and trace.calls[-1][1] == last)
+            # At the end, the worker closes the folder.
+            eventually(lambda: trace.has(mark) and trace.calls[-1][1] == "close")
             calls += [(name, *call) for _, *call in trace.end().calls]
     # A token socket that somebody removed is made anew.
     anew = [("four", call, 1) for call in ("socket", "bind", "fchmodat", "fcntl", "listen")]
@@ -299,7 +305,7 @@ def test_one_of_several_deliveries_fails_or_is_the_last():
     faults = ("error=EIO", "error=EINTR", "signal=KILL")
     delays = side_by_side(
         check, [Case(*call, fault) for call in calls + anew for fault in faults], workers=40)
-    assert statistics.median(delays) < 0.5
+    assert statistics.median(delays) < 0.85
 
 
 def test_every_call_of_a_start_fails():
@@ -327,12 +333,14 @@ def test_every_call_of_a_start_fails():
             daemon, paths = begin(home)
             trace = home.trace(daemon, paths, case.injection)
             daemon.process.send_signal(signal.SIGCONT)
-            trace.wait_for("(INJECTED)")
-            trace.end()
+            # Calls are numbered in each thread, and which worker does what is not always the same.
             eventually(lambda: daemon.process.poll() is not None or daemon.count("ready:"))
+            is_injected = trace.has("(INJECTED)")
+            trace.end()
             if daemon.process.poll() is None:
                 home.well()
-                return Watch(home.out / "a.jwt").end()
+                Watch(home.out / "a.jwt").end()
+                return is_injected
             assert list(home.out.iterdir()) == []
             # Not 78, after which systemd would not try again: the configuration is right. But to
             # the C library, what /etc/nsswitch.conf cannot lead it to is not there.
@@ -340,9 +348,12 @@ def test_every_call_of_a_start_fails():
                 assert daemon.count("there is no") == 1
             else:
                 assert daemon.process.returncode in (71, 73)
-                assert daemon.count("Input/output error") == 1
+                # One line for each worker that met it.
+                assert daemon.count("Input/output error") >= 1
             home.revives()
-    side_by_side(check, [Case("-", *call, "error=EIO") for call in calls], workers=40)
+            return True
+    done = side_by_side(check, [Case("-", *call, "error=EIO") for call in calls], workers=40)
+    assert sum(done) > 0.8 * len(done)
 
 
 # Found by this.

@@ -1,5 +1,6 @@
 """What people found who tried to break jotd; each test is one of their findings."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import JOTD, SECRET, claims_of, eventually, jotd, needs_root
+from conftest import Calls, JOTD, PATIENCE, SECRET, claims_of, eventually, jotd, needs_root
 
 
 def test_a_pipe_among_the_configuration_files_does_not_hang(home):
@@ -38,12 +39,12 @@ def test_a_service_manager_that_does_not_read_stops_nothing(home):
     path = str(home.path("notify"))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(path)
-    daemon = home.start(env={"NOTIFY_SOCKET": path})
-    daemon.wait_for("new token", 16, within=60)
-    assert claims_of(home.read("a.jwt"))["exp"] - time.time() > 1
-    begin = time.monotonic()
+    daemon = home.start(env={"NOTIFY_SOCKET": path}).ready()
+    # Each reload has three things to say: more than fits the socket and those that wait for it.
+    for _ in range(30):
+        daemon.reload()
+    daemon.wait_for("new token", daemon.count("new token") + 2)
     assert daemon.stop() == 0
-    assert time.monotonic() - begin < 1
     assert b"READY=1" in b"".join(listener.recv(4096) for _ in range(3))
 
 
@@ -51,14 +52,17 @@ def test_notifications(home):
     home.one(life="1d", before="1h")
     path = str(home.path("notify"))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    listener.settimeout(10)
+    listener.settimeout(1)
     listener.bind(path)
     daemon = home.start(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
     messages = []
 
     def heard(text):
+        end = time.monotonic() + PATIENCE
         while not any(text in message for message in messages):
-            messages.append(listener.recv(4096).decode())
+            assert time.monotonic() < end, (text, messages[-9:])
+            with contextlib.suppress(TimeoutError):
+                messages.append(listener.recv(4096).decode())
         return next(message for message in messages if text in message)
     heard("READY=1")
     assert home.path("a.jwt").exists()
@@ -223,25 +227,22 @@ def test_a_signal_right_after_ready_is_not_lost(home, how):
         assert daemon.stop(how) == 0 and time.monotonic() - began < 1
 
 
-def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home):
-    """A file system that does not answer, by delaying one process's fsync for one folder."""
+def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home, elsewhere):
+    """A file system that does not answer."""
     home.configure(
         "  a:\n    user_id: a\n    role: admin\n    lifetime: 3s\n    refresh_before: 1s\n"
         "    deliver: [ { file: @/a.jwt } ]\n"
         "  b:\n    user_id: b\n    role: admin\n    lifetime: 3s\n    refresh_before: 1s\n"
-        "    deliver: [ { file: @/slow/b.jwt } ]\n")
-    kind = subprocess.run(["stat", "-f", "-c", "%T", home.folder], capture_output=True, text=True)
-    if kind.stdout.strip() in ("tmpfs", "ramfs"):
-        pytest.skip("nothing is synced on a file system in memory")
-    home.path("slow").mkdir()
-    slow = home.path("slow")
-    daemon = home.start(prefix=[
-        "strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", slow, "-e",
-        "inject=fsync:delay_enter=6000000"])
-    daemon.wait_for("writing hangs", within=20)
-    count = daemon.count("a: new token")
-    daemon.wait_for("a: new token", count + 2, within=15)
-    assert claims_of(home.read("a.jwt"))["exp"] > time.time() + 1
+        f"    deliver: [ {{ file: {elsewhere}/slow/b.jwt }} ]\n")
+    (elsewhere / "slow").mkdir()
+    daemon = home.start(Calls(home.folder, hold=elsewhere / "slow").env).ready()
+    (elsewhere / "hold").touch()
+    daemon.wait_for("writing hangs")
+    count = daemon.count("b: new token")
+    daemon.wait_for("a: new token", daemon.count("a: new token") + 2)
+    assert daemon.count("b: new token") == count
+    (elsewhere / "hold").unlink()
+    daemon.wait_for("b: new token", count + 1)
 
 
 def test_marks_beside_slashes_periods_and_suffixes_hide_nothing(home):

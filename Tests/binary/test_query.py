@@ -1,9 +1,12 @@
 """The query socket as strangers use it: curl, http.client, plain sockets, promtool, other users."""
 
+import calendar
+import contextlib
 import http.client
 import json
 import os
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -12,11 +15,12 @@ import urllib.parse
 import jwt
 import pytest
 
-from conftest import JOTD, SECRET, claims_of, eventually, jotd, needs_root
+from conftest import (
+    JOTD, PATIENCE, SECRET, claims_of, eventually, jotd, needs_descriptors, needs_root)
 
 
 class Connection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=PATIENCE):
         super().__init__("jotd", timeout=timeout)
         self.path = str(path)
 
@@ -52,10 +56,10 @@ def query(home):
         return home
     home.serve = configure
 
-    def ask(target, method="GET", body=None, headers={}, connection=None):
-        connection = connection or Connection(home.path("s"))
-        connection.request(method, target, body, headers)
-        return Answer(connection.getresponse())
+    def ask(target, method="GET", body=None, headers={}):
+        with contextlib.closing(Connection(home.path("s"))) as connection:
+            connection.request(method, target, body, headers)
+            return Answer(connection.getresponse())
     home.ask = ask
     return home
 
@@ -78,8 +82,9 @@ def test_health_follows_the_tokens(query):
     assert query.ask("/health").json["status"] == "pass"
     query.config.write_text(query.config.read_text().replace("a.jwt", "none/a.jwt"))
     daemon.reload()
-    eventually(lambda: query.ask("/health").json["status"] == "fail")
+    eventually(lambda: query.ask("/health").json["identities"]["a"]["last_error"])
     answer = query.ask("/health")
+    assert answer.json["status"] == "fail"
     assert answer.status == 503 and answer.json["identities"]["a"]["state"] == "missing"
     assert "create the folder" in answer.json["identities"]["a"]["last_error"]
     assert b"eyJ" not in answer.body
@@ -93,9 +98,9 @@ def test_tokens_by_http(query):
     assert answer.body.decode() == query.read("a.jwt")
     claims = jwt.decode(answer.body.decode(), SECRET, algorithms=["HS256"])
     age = int(answer.headers["Cache-Control"].removeprefix("private, max-age="))
-    assert 24 * 3600 - 3600 - 905 < age <= 24 * 3600 - 3600 - 175
+    assert 24 * 3600 - 3600 - 900 - PATIENCE < age <= 24 * 3600 - 3600 - 175
     expires = time.strptime(answer.headers["Expires"], "%a, %d %b %Y %H:%M:%S GMT")
-    assert time.mktime(expires) - time.timezone == claims["exp"]
+    assert calendar.timegm(expires) == claims["exp"]
     assert "eyJ" not in answer.headers["ETag"]
     etag = {"If-None-Match": answer.headers["ETag"]}
     assert query.ask("/v1/identities/a/token", headers=etag).status == 304
@@ -111,14 +116,15 @@ def test_tokens_by_http(query):
 
 
 def test_min_validity_rotates_first_if_needed(query):
-    query.serve("10s", "2s")
+    query.serve("1h", "1min")
     query.start().ready()
     first = query.ask("/v1/identities/a/token").body
-    assert query.ask("/v1/identities/a/token?min_validity=5s").body == first
-    eventually(lambda: claims_of(first.decode())["exp"] - time.time() < 8.5)
-    new = query.ask("/v1/identities/a/token?min_validity=8500ms").body
+    assert query.ask("/v1/identities/a/token?min_validity=30min").body == first
+    # A token has its whole life, less the part of a second in which it was made.
+    eventually(lambda: claims_of(first.decode())["exp"] - time.time() < 3599)
+    new = query.ask("/v1/identities/a/token?min_validity=3599s").body
     assert new != first and query.read("a.jwt") == new.decode()
-    assert query.ask("/v1/identities/a/token?min_validity=11s").status == 400
+    assert query.ask("/v1/identities/a/token?min_validity=3601s").status == 400
     assert query.ask("/v1/identities/a/token?min_validity=soon").status == 400
 
 
@@ -127,15 +133,16 @@ def test_a_held_request_comes_with_the_next_token(query):
     query.start().ready()
     answer = query.ask("/v1/identities/a/token")
     etag = {"If-None-Match": answer.headers["ETag"]}
-    begin = time.monotonic()
-    new = query.ask("/v1/identities/a/token?wait=20s", headers=etag)
+    # At the end of the wait it would come, too.
+    wait, begin = PATIENCE * 0.7, time.monotonic()
+    new = query.ask(f"/v1/identities/a/token?wait={int(wait * 1000)}ms", headers=etag)
     assert new.status == 200 and new.body != answer.body
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 0.95 * wait
     assert query.ask("/v1/identities/b/token?wait=20s", headers={"If-None-Match": '"x"'}).status == 200
     b = {"If-None-Match": query.ask("/v1/identities/b/token").headers["ETag"]}
     begin = time.monotonic()
     assert query.ask("/v1/identities/b/token?wait=300ms", headers=b).status == 304
-    assert 0.25 < time.monotonic() - begin < 2
+    assert time.monotonic() - begin > 0.25
     assert query.ask("/v1/identities/b/token?wait=2h", headers=b).status == 400
 
 
@@ -156,19 +163,14 @@ def test_a_held_request_comes_with_the_token_of_a_new_key(query):
 
 
 def test_a_thousand_held_requests_wake_on_one_rotation(query):
+    needs_descriptors(1000)
     query.serve()
     query.start().ready()
     etag = query.ask("/v1/identities/a/token").headers["ETag"]
     time.sleep(1.05)
     request = (f"GET /v1/identities/a/token?wait=30s HTTP/1.1\r\nHost: x\r\n"
                f"If-None-Match: {etag}\r\n\r\n").encode()
-    held = []
-    for _ in range(1000):
-        one = socket.socket(socket.AF_UNIX)
-        one.settimeout(20)
-        one.connect(str(query.path("s")))
-        one.sendall(request)
-        held.append(one)
+    held = [query.connect(query.path("s"), request) for _ in range(1000)]
     time.sleep(0.3)
     # One more than allowed is told so; health is answered all the same.
     assert query.ask("/health").status == 200
@@ -176,33 +178,32 @@ def test_a_thousand_held_requests_wake_on_one_rotation(query):
     assert new.status == 200
     token = query.ask("/v1/identities/a/token").body
     for one in held:
-        answer = one.recv(8192)
+        answer = b""
+        while token not in answer:
+            part = one.recv(8192)
+            assert part, answer
+            answer += part
         assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(token)
         assert answer.count(token) == 1
         one.setblocking(False)
         with pytest.raises(BlockingIOError):
             one.recv(1)
-        one.close()
 
 
 def test_held_requests_are_bounded_for_each_user(query):
+    needs_descriptors(1024)
     query.serve()
     query.start().ready()
     etag = query.ask("/v1/identities/a/token").headers["ETag"]
-    request = (f"GET /v1/identities/a/token?wait=30s HTTP/1.1\r\nHost: x\r\n"
+    request = (f"GET /v1/identities/a/token?wait=30min HTTP/1.1\r\nHost: x\r\n"
                f"If-None-Match: {etag}\r\n\r\n").encode()
-    held = []
     for _ in range(1024):
-        one = socket.socket(socket.AF_UNIX)
-        one.connect(str(query.path("s")))
-        one.sendall(request)
-        held.append(one)
+        query.connect(query.path("s"), request)
 
     def refused():
         return query.ask("/v1/identities/a/token?wait=300ms", headers={"If-None-Match": etag}).status == 429
     eventually(refused)
-    for one in held:
-        one.close()
+    query.disconnect()
     eventually(lambda: query.ask(
         "/v1/identities/a/token?wait=10ms", headers={"If-None-Match": etag}).status == 304)
 
@@ -268,6 +269,58 @@ def test_proper_statuses(query):
             assert answer.headers["Allow"]
 
 
+JWT, OBJECT = "application/jwt", "application/json"
+
+
+@pytest.mark.parametrize("accept, wanted", [
+    (None, JWT), ("*/*", JWT), ("application/*", JWT), (JWT, JWT), (OBJECT, OBJECT),
+    ("Application/JSON", OBJECT), ("application/json; charset=utf-8", OBJECT),
+    ("application/json;q=0.5, application/jwt;q=0.4", OBJECT),
+    ("application/json;q=0.5,application/jwt;q=0.501", JWT),
+    ("application/json, application/jwt", JWT), ("application/jwt;q=0, */*", OBJECT),
+    ("application/json;q=0, */*;q=0.1", JWT), ("application/json;q=0", JWT),
+    # axios and the like: what is named exactly is meant.
+    ("application/json, text/plain, */*", OBJECT), ("*/*, application/json;q=0.9", JWT),
+    ("text/html", JWT), ("text/html, application/json;q=0.001", OBJECT),
+    # What is no media range, or no quality, is passed over.
+    ("", JWT), (";;,,", JWT), ("json", JWT), ("application/json;q=2", JWT), ("*/json", JWT),
+    ("application/json;q=1.001, application/json;q=x, application/", JWT),
+    ("application/json;q=1.000", OBJECT), ("application/json ; q = 0.3 , application/jwt;q=0.2", OBJECT),
+])
+def test_a_token_as_the_client_asks_for_it(query, accept, wanted):
+    query.serve()
+    query.start().ready()
+    headers = {} if accept is None else {"Accept": accept}
+    answer = query.ask("/v1/identities/a/token", headers=headers)
+    assert answer.status == 200 and answer.headers["Content-Type"] == wanted
+    assert answer.headers["Vary"] == "Accept"
+    token = query.read("a.jwt")
+    if wanted == JWT:
+        assert answer.body.decode() == token
+    else:
+        claims = claims_of(token)
+        known = answer.json
+        assert list(known) == ["identity", "token", "user_id", "role", "issued_at", "expires_at",
+                               "refresh_at"]
+        assert (known["identity"], known["token"], known["user_id"], known["role"]) == (
+            "a", token, "alice", "operator")
+        assert calendar.timegm(time.strptime(known["expires_at"], "%Y-%m-%dT%H:%M:%SZ")) == claims["exp"]
+    # The tag is that of this representation.
+    same = query.ask("/v1/identities/a/token",
+                     headers={**headers, "If-None-Match": answer.headers["ETag"]})
+    assert same.status == 304 and same.headers["Vary"] == "Accept" and same.body == b""
+    other = query.ask("/v1/identities/a/token", headers={
+        "Accept": OBJECT if wanted == JWT else JWT, "If-None-Match": answer.headers["ETag"]})
+    assert other.status == 200
+
+
+def test_what_a_client_may_not_read_is_not_told_as_json_either(query):
+    query.serve()
+    query.start().ready()
+    answer = query.ask("/v1/identities/zz/token", headers={"Accept": OBJECT})
+    assert answer.status == 404 and answer.headers["Content-Type"] == "application/problem+json"
+
+
 def test_rotate_and_reload_by_commands(query):
     query.serve()
     daemon = query.start().ready()
@@ -282,16 +335,13 @@ def test_rotate_and_reload_by_commands(query):
     assert jotd("rotate", "--all", *config).stdout.count("rotated") == 2
     assert "2 unchanged" in jotd("reload", *config).stdout
     query.config.write_text(query.config.read_text() + "x: y\n")
-    good = query.config.read_text().replace("x: y\n", "")
-    assert jotd("token", "a", *config, expect=78)
-    copy = query.path("copy.yaml")
-    copy.write_text(good)
-    done = jotd("reload", "--config", copy, expect=78)
+    assert jotd("token", "a", *config).stdout.strip() == query.read("a.jwt")
+    done = jotd("reload", *config, expect=78)
     assert 'unknown key "x"' in done.stderr
-    jotd("token", "none", "--config", copy, expect=65)
-    jotd("rotate", "--config", copy, expect=64)
+    jotd("token", "none", *config, expect=65)
+    jotd("rotate", *config, expect=64)
     daemon.stop()
-    done = jotd("token", "a", "--config", copy, expect=69)
+    done = jotd("token", "a", *config, expect=69)
     assert "does the daemon run?" in done.stderr
 
 
@@ -320,7 +370,8 @@ def test_status_is_a_table(query):
     assert "\x1b" not in "\n".join(lines)
     assert json.loads(jotd("status", "--json", "--config", query.config).stdout)["status"] == "pass"
     shown = subprocess.run(
-        ["script", "-qec", f"{JOTD} status --config {query.config}", "/dev/null"],
+        ["script", "-qec",
+         f"stty cols 120; {JOTD} status --config {query.config}", "/dev/null"],
         capture_output=True, text=True).stdout
     assert "\u2588" in shown and "\x1b[1m" in shown
 
@@ -387,11 +438,47 @@ def test_nothing_is_allowed_that_is_not_named(query):
                    "http://jotd/v1/identities")
     assert json.loads(done.stdout) == {"identities": []}
     done = as_user(5002, 5002, [], JOTD, "token", "a", "--config", str(query.config))
-    assert done.returncode in (77, 78)
-    assert daemon.count("uid 5002 may not read a") >= 1
-    for _ in range(40):
-        code(5002, 5002, [], token)
-    assert daemon.count("uid 5002 may not") <= 11
+    assert done.returncode == 77
+    daemon.wait_for("uid 5002 may not read a")
+    as_user(5002, 5002, [], "curl", "-s", "--unix-socket", str(query.path("s")),
+            *[f"http://jotd{token}"] * 40)
+    daemon.stop()
+    # Ten in ten seconds, of which these may be the end of some and the beginning of others.
+    assert daemon.count("uid 5002 may not") <= 20
+
+
+def test_another_token_of_the_same_second_has_another_tag(query):
+    """As after a reload that corrects what a token says, at once after the start."""
+    query.serve()
+    daemon = query.start().ready()
+    text, tags, seconds = query.config.read_text(), {}, []
+
+    def answered(user):
+        answer = query.ask("/v1/identities/a/token")
+        return answer if claims_of(answer.body.decode())["user_id"] == user else None
+
+    while len(seconds) == len(set(seconds)):
+        user = f"alice{len(seconds)}"
+        query.config.write_text(text.replace("user_id: alice", f"user_id: {user}"))
+        daemon.reload()
+        answer = eventually(lambda: answered(user))
+        token = answer.body.decode()
+        seconds.append(claims_of(token)["iat"])
+        tags.setdefault(answer.headers["ETag"], set()).add(token)
+    assert all(len(tokens) == 1 for tokens in tags.values()), tags.keys()
+
+
+def test_another_moment_of_the_rotation_changes_the_tag_of_the_object_alone(query):
+    def tags():
+        return [query.ask("/v1/identities/a/token", headers={"Accept": kind}).headers["ETag"]
+                for kind in (JWT, OBJECT)]
+    query.serve()
+    daemon = query.start().ready()
+    before = tags()
+    query.config.write_text(
+        query.config.read_text().replace("refresh_before: 1h", "refresh_before: 12h"))
+    daemon.reload()
+    assert tags()[0] == before[0] and tags()[1] != before[1]
 
 
 def test_a_second_instance_refuses_to_start(query):
@@ -414,18 +501,20 @@ def test_socket_paths(query):
     assert "the path of a socket has at most 107" in done.stderr
     query.config.write_text(text)
     query.path("s").write_text("not a socket")
-    assert "something other than a socket" in jotd("run", "--config", query.config, expect=73).stderr
+    assert "something other than a socket" in jotd("run", "--config", query.config, expect=78).stderr
     query.path("s").unlink()
     daemon = query.start().ready()
     assert oct(query.path("s").stat().st_mode & 0o777) == "0o666"
     query.config.write_text(text.replace(f"{query.path('s')},", f"{query.path('t')},"))
     daemon.reload()
-    assert query.path("t").exists() and not query.path("s").exists()
+    assert query.path("t").exists()
+    # A disk that hangs keeps no reload: what is left there goes after it.
+    eventually(lambda: not query.path("s").exists())
     daemon.stop()
     assert not query.path("t").exists()
 
 
-def raw(path, data, shut=False, limit=1 << 20, timeout=15):
+def raw(path, data, shut=False, limit=1 << 20, timeout=PATIENCE):
     one = socket.socket(socket.AF_UNIX)
     one.settimeout(timeout)
     one.connect(str(path))
@@ -468,37 +557,27 @@ def test_broken_clients_are_their_own_affair(query):
 
 
 def test_silent_connections_leave_room_for_honest_callers(query):
+    needs_descriptors(2000)
     query.serve("3s", "1s")
     daemon = query.start().ready()
-    silent = []
     for n in range(2000):
-        one = socket.socket(socket.AF_UNIX)
-        one.connect(str(query.path("s")))
-        if n % 3 == 0:
-            try:
-                one.sendall(b"GET /heal")
-            except BrokenPipeError:
-                pass
-        silent.append(one)
+        with contextlib.suppress(BrokenPipeError):
+            query.connect(query.path("s"), b"GET /heal" if n % 3 == 0 else b"")
+    delays = []
     for _ in range(20):
         begin = time.monotonic()
         assert query.ask("/health").status == 200
-        assert time.monotonic() - begin < 1
-    rotations = daemon.count("a: new token")
-    time.sleep(2.5)
-    assert daemon.count("a: new token") > rotations
-    assert query.ask("/health").json["status"] == "pass"
-    for one in silent:
-        one.close()
+        delays.append(time.monotonic() - begin)
+    assert statistics.median(delays) < 1, delays
+    daemon.wait_for("a: new token", daemon.count("a: new token") + 1)
+    eventually(lambda: query.ask("/health").json["status"] == "pass")
 
 
 def test_slow_writers_are_closed(query):
     query.serve()
     query.start().ready()
-    one = socket.socket(socket.AF_UNIX)
-    one.settimeout(20)
-    one.connect(str(query.path("s")))
-    one.sendall(b"GET /health HTTP/1.1\r\n")
     begin = time.monotonic()
+    one = query.connect(query.path("s"), b"GET /health HTTP/1.1\r\n", timeout=10 + PATIENCE)
     assert one.recv(100) == b""
-    assert 8 < time.monotonic() - begin < 13
+    # Not before its ten seconds, and not as late as a connection that is only silent.
+    assert 8 < time.monotonic() - begin < 55

@@ -205,17 +205,22 @@ STRICTER = {
     "JSON has no such numbers (RFC 8259 section 6)": ["elsewhere *"],
     "the limits of jotd(8), and of IEEE 754 doubles": [
         "33 deep*", "32 KiB + 1", "exp 99999999999*"],
-    "no extension is understood (RFC 7515 section 4.1.11, RFC 7797)": ["crit *", "b64 true"],
+    "no extension is understood (RFC 7797)": ["b64 true"],
     "times are JSON numbers (RFC 7519 section 2)": [
         "iat true", "iat false", 'exp "9999999999"', 'nbf "1"', "nbf true"],
     "user_id is a string, and role one of three (jotd(8))": ["user_id [!n]*", "role [!n]*"],
 }
+# What some versions of PyJWT believe and others do not: Debian's 2.6.0-1+deb12u1 looks at crit
+# (RFC 7515 section 4.1.11) and at the type of kid (section 4.1.4), the versions before it do not.
+# jotd understands no extension, and does not look at kid.
+IN_SOME_VERSIONS = ["crit *", "a kid that is a number"]
 ACCEPTED = {
     "plain": GOOD, "no typ": sign({"alg": "HS256"}, OUR_CLAIMS),
     "32 deep": raw(more=f',"x":{NESTED}'),
     "32 KiB": raw(iat="1" * 10, more=f',"x":"{padding_to(BIG - 1)}"'),
     "keys that are not looked at": header(
-        kid=7, jku="http://[::1]/k", x5u="http://[::1]/x", jwk={"k": b64(EVIL)}, x5c=["MII"]),
+        kid="7", jku="http://[::1]/k", x5u="http://[::1]/x", jwk={"k": b64(EVIL)}, x5c=["MII"]),
+    "a kid that is a number": header(kid=7),
     "other members": header(ALG="none", Alg="HS512", typ=None, cty="JWT", zip="DEF", enc="A128GCM"),
     "white space": sign(' \t{"alg" :\r"HS256"}\n', json.dumps(OUR_CLAIMS, indent=2)),
     "escapes": sign(r'{"\u0061lg":"\u0048S256"}', plain(BODY).replace(b"o", rb"\u006f")),
@@ -234,6 +239,10 @@ ACCEPTED = {
 }
 
 
+def is_one_of(name, patterns):
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 @pytest.mark.parametrize("reason,name", [(r, name) for r in REFUSED for name in REFUSED[r]])
 def test_attacks(key, introspect, reason, name):
     token = REFUSED[reason][name]
@@ -246,14 +255,17 @@ def test_attacks(key, introspect, reason, name):
     assert done.returncode == (65 if reason == "form" else 0), done
     assert not quotes(done.stdout + done.stderr, token)
     assert introspect(token) is None
-    is_intended = any(fnmatchcase(name, one) for one in itertools.chain(*STRICTER.values()))
-    assert (pyjwt(token) is not None) == is_intended
+    if not is_one_of(name, IN_SOME_VERSIONS):
+        is_intended = is_one_of(name, itertools.chain(*STRICTER.values()))
+        assert (pyjwt(token) is not None) == is_intended
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_what_only_looks_like_an_attack(key, introspect, name):
     token = ACCEPTED[name]
     claims = pyjwt(token)
+    if claims is None and is_one_of(name, IN_SOME_VERSIONS):
+        claims = OUR_CLAIMS
     assert exact(verify(token, key)) == exact(claims)
     assert run("refresh", *key, "--refresh-before=1s", stdin=token).stdout.decode() == token + "\n"
     assert_shown(token, claims)

@@ -36,8 +36,8 @@ echo "== Testing the core"
 JOTD_SEEDS=${JOTD_SEEDS:-12} "${SWIFT:-swift}" test --quiet --skip-build "${options[@]}" || failed=1
 echo "== Testing the binary"
 JOTD=$build/debug/jotd PYTHONPATH=Tests/sanitizers "${PYTHON:-/usr/bin/python3}" -m pytest -q \
-  -p no:cacheprovider -p ending -k "$tests" \
-  Tests/binary/test_{rotation,query,sockets_and_hooks,tokens}.py || failed=1
+  -p no:cacheprovider -p ending -n 4 -k "$tests" \
+  Tests/binary/test_{rotation,query,sockets,hooks,tokens,reload}.py || failed=1
 
 for report in "$reports"/*; do
   [ -e "$report" ] && failed=1 && cat "$report"

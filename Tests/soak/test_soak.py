@@ -4,10 +4,6 @@ see anything but a whole, fresh token.
 
 JOTD is the program, JOTD_SOAK_SECONDS how long it lives (60)."""
 
-import base64
-import hashlib
-import hmac
-import http.client
 import json
 import os
 import pathlib
@@ -17,10 +13,14 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import urllib.parse
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from clients import ask, claims_of, read_socket, token_in  # noqa: E402
 
 JOTD = os.environ.get("JOTD") or str(pathlib.Path(__file__).parents[2] / ".build/release/jotd")
 SECONDS = int(os.environ.get("JOTD_SOAK_SECONDS", "60"))
@@ -32,42 +32,6 @@ FORMATS = ["token", "env", "json", "header"]
 # Its rotations are few; those of the others are what the soak is made of.
 STEADY, STEADY_LIFE, STEADY_BEFORE = 4, 30, 2
 EARLY = 0.02 * (STEADY_LIFE - STEADY_BEFORE)
-
-
-def decode(part):
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def claims_of(token):
-    """The claims of a token that one of the two secrets signed; fails for any other bytes."""
-    head, body, mac = token.split(".")
-    good = [hmac.new(key.encode(), f"{head}.{body}".encode(), hashlib.sha256).digest() for key in SECRETS]
-    assert decode(mac) in good, "not signed with a secret of ours"
-    return json.loads(decode(body))
-
-
-def token_in(text, format):
-    """The token in a delivered file, which must be whole."""
-    match format:
-        case "token": return text
-        case "json": return json.loads(text)["token"]
-        case "env":
-            assert text.startswith("T=") and text.endswith("\n")
-            return text[2:-1]
-        case "header":
-            assert text.startswith("Authorization: Bearer ") and text.endswith("\n")
-            return text[22:-1]
-
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("jotd", timeout=20)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Soak:
@@ -156,7 +120,7 @@ class Soak:
 
     def judge(self, text, format, asked, owner=None, before=None):
         """`asked` is the time before the read: a reader that was kept waiting blames nobody."""
-        claims = claims_of(token_in(text, format))
+        claims = claims_of(token_in(text, format), SECRETS)
         assert owner is None or claims["user_id"] == owner, (claims, owner)
         if before is not None:
             assert claims["exp"] - asked > before, f"{owner}: {claims['exp'] - asked:.3f} s left"
@@ -178,21 +142,13 @@ class Soak:
     def read_socket(self, state):
         n = state.randrange(STEADY)
         asked = time.time()
-        with socket.socket(socket.AF_UNIX) as one:
-            one.settimeout(20)
-            one.connect(str(self.folder / f"out/s{n}.sock"))
-            text = b"".join(iter(lambda: one.recv(4096), b"")).decode()
+        text = read_socket(self.folder / f"out/s{n}.sock")
         self.judge(text, "token", asked, f"steady-{n}", STEADY_BEFORE)
 
-    def ask(self, target, method="GET", body=None, headers={}):
-        connection = Connection(str(self.folder / "s"))
-        try:
-            connection.request(method, target, body, headers)
-            answer = connection.getresponse()
-            self.requests += 1
-            return answer.status, answer.headers, answer.read().decode()
-        finally:
-            connection.close()
+    def ask(self, target, *more):
+        answer = ask(self.folder / "s", target, *more)
+        self.requests += 1
+        return answer
 
     def query(self, state):
         n = state.randrange(STEADY)
@@ -213,7 +169,7 @@ class Soak:
         status, headers, _ = self.ask(f"/v1/identities/i{n}/token")
         assert status == 200, status
         status, _, _ = self.ask(
-            f"/v1/identities/i{n}/token?wait=2s", headers={"If-None-Match": headers["ETag"]})
+            f"/v1/identities/i{n}/token?wait=2s", "GET", None, {"If-None-Match": headers["ETag"]})
         assert status in (200, 304), status
 
     def misbehave(self, state):
@@ -272,7 +228,9 @@ class Soak:
     def third(self, number, column):
         """The median of what was measured in the first (0), second or last third of the time."""
         from_, to = (self.began + SECONDS * n / 3 for n in (number, number + 1))
-        return statistics.median(s[column] for s in self.samples if from_ <= s[0] < to)
+        measured = [s[column] for s in self.samples if from_ <= s[0] < to]
+        assert measured, f"nothing was measured in {from_:.0f}..{to:.0f}: {self.samples}"
+        return statistics.median(measured)
 
     def end(self):
         begin = time.monotonic()
@@ -291,6 +249,7 @@ def test_an_hour_in_a_minute():
     soak = Soak(folder)
     try:
         soak.run()
+        assert not soak.faults, soak.faults
         kinds = {"RssAnon KiB": 1, "descriptors": 2, "threads": 3}
         grown = {kind: [soak.third(n, column) for n in range(3)] for kind, column in kinds.items()}
         code, took = soak.end()

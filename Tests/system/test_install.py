@@ -11,7 +11,7 @@ from conftest import BY_HAND, JOTD, ROOT, commands
 # What a folder that others use, too, has beside jotd's files.
 NEIGHBOURS = [
     "usr/bin/jotd2", "usr/lib/systemd/system/jotd-credentials.socket", "usr/share/man/man8/other.8",
-    "etc/jotd/jotd.yaml", "run/jotd/front-door.jwt"]
+    "etc/jotd/jotd.yaml", "run/jotd/front-door.jwt", "etc/polkit-1/rules.d/50-jotd.rules"]
 
 
 def make(target, destination, prefix="/usr", umask=0o022):
@@ -65,6 +65,8 @@ def test_uninstall_removes_what_install_put_there_and_nothing_else(tmp_path, pre
     before = files(tmp_path)
     make("install", tmp_path, prefix)
     assert len(files(tmp_path)) >= len(before) + 12
+    # The service's own doing.
+    (tmp_path / "etc/polkit-1/rules.d/50-jotd-hooks.rules").write_text("a rule")
     make("uninstall", tmp_path, prefix)
     assert files(tmp_path) == before
     documents = tmp_path / prefix[1:] / "share/doc/jotd"

@@ -11,11 +11,14 @@ TOKEN = "/run/jotd/front-door.jwt"
 
 @pytest.fixture
 def service(installed):
-    """The service with a token; the secret and the unit are restored."""
+    """The service with a token, with its secret as a credential; all is restored."""
     before = installed.sh(f"cat {SECRET}").stdout
+    installed.sh("sed -i.before 's|file: /etc/jotd/secret|credential: jwt-secret|' "
+                 "/etc/jotd/jotd.yaml; grep -q jwt-secret /etc/jotd/jotd.yaml")
     installed.restart()
     yield installed
     installed.write(SECRET, before, 0o600)
+    installed.sh("mv /etc/jotd/jotd.yaml.before /etc/jotd/jotd.yaml")
     installed.sh("rm -rf /etc/systemd/system/jotd.service.d /etc/jotd/secret.cred; "
                  "systemctl daemon-reload")
     installed.restart()
@@ -58,6 +61,22 @@ def test_a_changed_secret_counts_from_the_next_start(service):
     service.restart()
     assert is_signed(service, new) and not is_signed(service, old)
     assert old not in service.said() and new not in service.said()
+
+
+def test_the_service_reads_a_file_that_only_root_may_and_notices_a_new_one(installed):
+    """What the README recommends, in the configuration that it has copied."""
+    old = installed.sh(f"cat {SECRET}").stdout
+    assert f"file: {SECRET}" in installed.sh("cat /etc/jotd/jotd.yaml").stdout
+    assert installed.sh(f"stat -c '%U %a' {SECRET}").stdout.strip() == "root 600"
+    installed.restart()
+    assert is_signed(installed, old) and installed.show("User") == "jotd"
+    # A new file in its place, as "jotd secret --output" makes one, and the old content rewritten.
+    installed.sh(f"jotd secret --output {SECRET}.new && mv {SECRET}.new {SECRET}")
+    new = installed.sh(f"cat {SECRET}").stdout
+    eventually(lambda: is_signed(installed, new))
+    installed.sh(f"printf %s '{old}' > {SECRET}")
+    eventually(lambda: is_signed(installed, old))
+    assert old not in installed.said() and new not in installed.said()
 
 
 def test_without_the_secret_there_is_no_start_and_the_old_tokens_stay(service):

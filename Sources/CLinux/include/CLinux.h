@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "linux_process.h"
+
 // timerfd_create(2) on CLOCK_REALTIME, non-blocking, close-on-exec.
 int linux_timerfd_create(void);
 // timerfd_settime(2), absolute, with TFD_TIMER_CANCEL_ON_SET.
@@ -27,6 +29,14 @@ bool linux_may_chown(void);
 int linux_is_mount_root(int folder, const char *name);
 // fstatfs(2): 1 when the file system keeps its files in memory only, 0 when not, -1 on error.
 int linux_is_in_memory(int fd);
+// getxattr(2): whether what is at a path has an access control list (acl(5)) beside its mode.
+bool linux_has_access_list(const char *path);
+// 1 for a Unix stream socket that listens, 0 for anything else.
+int linux_is_listening(int fd);
+// flock(2), exclusive, without waiting.
+int linux_lock(int fd);
+// 1 when poll(2) says that a descriptor has an exceptional condition: mounts changed (proc(5)).
+int linux_has_priority_data(int fd);
 // open(2) flags that need _GNU_SOURCE.
 extern const int linux_O_PATH;
 
@@ -41,10 +51,15 @@ struct linux_peer {
   int pid;
   uint32_t uid;
   uint32_t gid;
-  // A pidfd of the process, -1 where the kernel has no SO_PEERPIDFD. The caller closes it.
+  // A pidfd of the process, -1 where the kernel gives none: it has no SO_PEERPIDFD, or the process
+  // ended. The caller closes it.
   int pidfd;
 };
 int linux_ask_peer(int socket, struct linux_peer *peer);
+// The peer's user alone.
+int linux_peer_user(int socket, uint32_t *user);
+// Whether the kernel has SO_PEERPIDFD (Linux 6.5).
+bool linux_tells_peer_process(void);
 // The supplementary groups; their number, -1 on error.
 int linux_peer_groups(int socket, uint32_t *groups, int room);
 // 1 when the process of a pidfd lives, 0 when it ended, -1 on error.
@@ -56,21 +71,34 @@ int linux_bind(const char *path);
 int linux_is_answered(const char *path);
 // Bytes that sun_path holds, without the NUL (unix(7)).
 extern const int linux_socket_path_bytes;
+// Occupies those of the descriptors 0 to 2 that are closed, with what can be neither read nor written.
+void linux_occupy_standard_descriptors(void);
 // Raises RLIMIT_NOFILE to its hard limit.
 void linux_raise_file_limit(void);
+// What RLIMIT_NOFILE was before it was raised, for other programs.
+uint64_t linux_file_limit_at_start(void);
+// The limit that applies; 0 on error.
+int64_t linux_file_limit(void);
 
 // clock_gettime(2), in nanoseconds.
 int64_t linux_clock(clockid_t clock);
 
-// A time of stat(2), since 1970.
+// A time of stat(2), in nanoseconds since 1970. A file's time can be further away than 64 bits
+// hold: it becomes the nearest that they do.
 static inline int64_t linux_nanoseconds(struct timespec time) {
-  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+  int64_t whole;
+  if (__builtin_mul_overflow((int64_t)time.tv_sec, 1000000000LL, &whole))
+    return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+  int64_t sum;
+  if (__builtin_add_overflow(whole, (int64_t)time.tv_nsec, &sum)) return INT64_MAX;
+  return sum;
 }
 
 // A Unix stream socket connected to a path; each read and write on it takes `seconds` at most.
 int linux_connect(const char *path, int seconds);
-// Columns of the terminal on standard output; 0 when it is none.
+// Columns, and lines, of the terminal on standard output; 0 when it is none.
 int linux_terminal_columns(void);
+int linux_terminal_lines(void);
 
 // The address of a socket's peer, or its own; the length of its name after sun_family, -1 on error.
 // An abstract name begins with a zero byte (unix(7)).
@@ -80,10 +108,3 @@ int linux_own_address(int socket, char *name, int room);
 // pidfd_open(2) and pidfd_send_signal(2).
 int linux_open_process(int pid);
 int linux_signal_process(int pidfd, int signal);
-
-// Runs a program in a process group of its own, with nothing on its input, and waits for it.
-// Its output, as much of it as fits, is stored; after `milliseconds` the group is killed.
-// Returns what waitpid(2) says of it, -1 with errno when it could not be started, and -2 when
-// it was killed for taking too long.
-int linux_run(char *const *arguments, char *const *environment, int milliseconds, char *output,
-              int room, int *length);

@@ -4,34 +4,93 @@ struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Say all that is wrong with the configuration and with the host.",
     discussion: """
-      Reads the configuration as run does, and looks at the secret, the users and the folders on \
-      this host, with the permissions of the user who calls it. Exits with 78 when anything is \
-      wrong, with 0 otherwise.
+      Reads the configuration as run does, and looks at the secret, the users, the folders, the \
+      sockets and the hooks on this host. Called by root for the configuration of an installed \
+      jotd.service, it is run by systemd as that service is, with its user, its credentials and \
+      what it may do; otherwise it judges with the permissions of the user who calls it. The last \
+      line says which. Exits with 78 when anything is wrong, with 0 otherwise, also after warnings.
       """)
 
   @OptionGroup var config: ConfigurationOption
 
+  @Flag(
+    help: """
+      Look only for what a reload refuses, with the permissions of the caller, and say nothing if \
+      there is none: jotd.service does so in a reload.
+      """)
+  var reload = false
+
+  /// Set for the run that systemd starts as it starts the service.
+  @Flag(help: .private) var asService = false
+  /// What whoever starts that run has to say: its warnings.
+  @Option(help: .private) var note: [String] = []
+
   func run() throws {
     Hardening.apply()
+    if reload { return try judgeReload() }
     let findings = Findings()
-    let settings = Configuration.load(config.pathOrStandard, findings)
-    if let settings {
-      // What the document gets wrong comes first; deliveries are tried once it is right.
-      if findings.errors.isEmpty {
-        HostInspection.inspectDeliveries(settings, findings)
-      } else {
-        HostInspection.inspectTrust(settings, findings)
+    let whole = Place(file: config.pathOrStandard)
+    for text in note { findings.warn(whole, text) }
+    if !asService {
+      switch ServiceCheck.run(config.pathOrStandard) {
+      case .judged(let code, let output): return try hand(on: output, code)
+      case .startFails(let reason): findings.error(whole, reason)
+      case .impossible(let reason):
+        findings.warn(
+          whole,
+          "could not be checked as \(ServiceUnit.name) runs: \(reason). What is said here "
+            + "holds for \(Accounts.describe(user: Accounts.own))")
+      case .isNoService: break
       }
+    }
+    try judge(findings)
+  }
+
+  private func judgeReload() throws {
+    do throws(Preparation.Refused) { _ = try Preparation(config.pathOrStandard, .reload) } catch {
+      writeToStandardError("\(error)\n")
+      throw ExitCode.configuration
+    }
+  }
+
+  /// Prints what the run as the service said: all on standard error, but for its verdict.
+  private func hand(on output: String, _ code: ExitCode) throws {
+    var lines = output.split(separator: "\n")
+    let verdict = code == .success ? lines.popLast() : nil
+    if !lines.isEmpty { writeToStandardError(lines.joined(separator: "\n") + "\n") }
+    if let verdict { printLine(String(verdict)) }
+    if code != .success { throw code }
+  }
+
+  private func judge(_ findings: Findings) throws {
+    let before = findings.errors.count
+    let settings = Configuration.load(config.pathOrStandard, findings)
+    // What the document gets wrong comes first; the host is looked at closely once it is right.
+    let isRight = findings.errors.count == before
+    if let settings {
+      HostInspection.inspectPlaces(settings, isRight ? .check : .reload, findings)
       inspectSecret(settings.signing, findings)
     }
     for warning in findings.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard findings.errors.isEmpty, let settings else {
       writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
+      if isRight { writeToStandardError("jotd: \(rights)\n") }
       throw ExitCode.configuration
     }
+    let count = findings.warnings.count
     printLine(
-      "\(config.pathOrStandard): all is well, \(counted(settings.identities.count, "identity")) and "
-        + counted(settings.deliveryPlaces.count, "delivery"))
+      "\(config.pathOrStandard): "
+        + (count == 0 ? "all is well, " : "usable, with \(counted(count, "warning")): ")
+        + "\(counted(settings.identities.count, "identity")) and "
+        + "\(counted(settings.deliveryPlaces.count, "delivery")); \(rights)")
+  }
+
+  /// Whose rights the findings about the host hold for.
+  private var rights: String {
+    let user = Accounts.describe(user: Accounts.own)
+    return asService
+      ? "judged with the rights of \(ServiceUnit.name), as \(user)"
+      : "judged with the rights of \(user)"
   }
 
   private func inspectSecret(_ signing: SigningSettings, _ findings: Findings) {

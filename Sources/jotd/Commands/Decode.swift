@@ -41,6 +41,7 @@ struct Decode: ParsableCommand {
     guard ["iat", "nbf", "exp", "auth_time"].contains(member.name),
       let date = NumericDate(member.value)
     else { return nil }
+    guard date.isInCalendar else { return date.when }
     let now = Instant.now
     let distance =
       date.instant <= now

@@ -11,7 +11,7 @@ struct Jotd: ParsableCommand {
     version: version,
     subcommands: [
       Run.self, Check.self, Status.self, HealthCommand.self, TokenCommand.self, Rotate.self,
-      Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
+      Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self, Polkit.self,
     ])
 }
 
@@ -35,7 +35,9 @@ extension ExitCode {
 struct ConfigurationOption: ParsableArguments {
   @Option(
     name: .customLong("config"),
-    help: ArgumentHelp("The configuration file.", valueName: "file"))
+    help: ArgumentHelp(
+      "The configuration file (default: \(Configuration.standardPath)).", valueName: "file"),
+    completion: .file())
   var path: String?
 
   /// Where the configuration is when the option is not given.

@@ -14,7 +14,7 @@ struct KeyOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Take the secret from this file; no configuration is read.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var secretFile: String?
 
   @Option(
@@ -89,7 +89,8 @@ struct KeyOptions: ParsableArguments {
 struct LifetimeOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "How long the token lives, as in systemd.time(7): 24h, 30min.",
+      "How long the token lives, as in systemd.time(7): 24h, 30min (default: defaults.lifetime of "
+        + "the configuration, or 24h).",
       valueName: "span"))
   var lifetime: String?
 
@@ -138,6 +139,11 @@ struct TokenArgument: ParsableArguments {
             ? "longer than \(Limits.tokenBytes) bytes" : "standard input: \(error.reason)")
       }
     }
+    return TokenArgument.trimmed(bytes)
+  }
+
+  /// A token without the white space around it.
+  static func trimmed(_ bytes: [UInt8]) -> [UInt8] {
     let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d]
     let start = bytes.firstIndex { !blanks.contains($0) } ?? bytes.endIndex
     let end = bytes.lastIndex { !blanks.contains($0) }.map { $0 + 1 } ?? start

@@ -42,12 +42,12 @@ struct Mint: ParsableCommand {
     var members: [JSON.Member] = []
     for claim in claims {
       guard let equals = claim.utf8.firstIndex(of: UInt8(ascii: "=")), equals > claim.startIndex
-      else { throw ValidationError("--claim \(claim): a claim is written name=value.") }
+      else { throw ValidationError("--claim: a claim is written name=value.") }
       let name = String(claim[..<equals])
       let member = JSON.Member(name, try value(Array(claim.utf8[equals...].dropFirst()), of: name))
       if let fault = Identity.fault(inClaim: member) { throw ValidationError("--claim: \(fault).") }
       guard !members.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }) else {
-        throw ValidationError("--claim: \(name) is given twice.")
+        throw ValidationError("--claim: \(Quoting.quoted(name)) is given twice.")
       }
       members.append(member)
     }
@@ -66,7 +66,7 @@ struct Mint: ParsableCommand {
         return .string(String(decoding: text, as: UTF8.self))
       }
       throw ValidationError(
-        "--claim: the value of \(JSON.string(name).text) begins like JSON and is not acceptable: "
+        "--claim: the value of \(Quoting.quoted(name)) begins like JSON and is not acceptable: "
           + "\(error.detail). A string that begins so is written in quotation marks, as in JSON.")
     }
   }

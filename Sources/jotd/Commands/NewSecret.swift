@@ -1,21 +1,42 @@
 import ArgumentParser
+import Glibc
 
 struct NewSecret: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "secret",
-    abstract: "Print a new random secret: 32 bytes in base64.",
+    abstract: "Make a new random secret: 32 bytes, as 44 characters of base64.",
     discussion: """
-      Use it with encoding: base64, or as it is: then without the newline at its end, as in
-      printf %s "$(jotd secret)" > /etc/jotd/secret
+      Without encoding: in the configuration, or with encoding: utf8, the 44 characters themselves \
+      are the key; with encoding: base64, the 32 bytes that they stand for. The service that checks \
+      the tokens has to take them in the same way.
+
+      A line feed follows on a terminal only: it would be a part of the key.
       """)
+
+  @Option(
+    help: ArgumentHelp(
+      "Write it to this new file, which only its owner may read; nothing is ever overwritten.",
+      valueName: "file"), completion: .file())
+  var output: String?
 
   @OptionGroup var config: ConfigurationOption
 
   func run() throws {
     Hardening.apply()
-    do { printLine(try Secret.random().base64) } catch {
+    let secret: String
+    do { secret = try Secret.random().base64 } catch {
       printNote("\(error)")
       throw ExitCode.hostError
+    }
+    guard let output else {
+      return terminalColumns == nil ? printRaw(secret) : printLine(secret)
+    }
+    do throws(SystemError) { try FileSystem.createOwnerOnly(output, Array(secret.utf8)) } catch {
+      printNote(
+        error.code == EEXIST
+          ? "\(output) is there already, and is left as it is: name a new file"
+          : "\(output) cannot be written: \(error.reason)")
+      throw ExitCode.cannotCreate
     }
   }
 }

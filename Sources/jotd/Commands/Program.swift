@@ -1,21 +1,23 @@
 import ArgumentParser
+import Glibc
 
-/// Runs the command line. The parser's messages quote what was typed: a token in them is cut out,
-/// because messages end up in logs.
+/// Runs the command line. The parser's errors quote what was typed, which may be a token.
 @main
 enum Program {
   static func main() {
+    Hardening.occupyStandardDescriptors()
+    // Who reads an output, or is asked something, may be gone: that is an error, and no end.
+    signal(SIGPIPE, SIG_IGN)
     do {
       var command = try Jotd.parseAsRoot()
       try command.run()
     } catch {
       let code = Jotd.exitCode(for: error)
-      let message = Jotd.fullMessage(for: error).replacing(
-        #/eyJ[A-Za-z0-9_.\-]*/#.matchingSemantics(.unicodeScalar), with: "(a token, not shown)")
+      let message = Jotd.fullMessage(for: error)
       if code == .success {
         printLine(message)
       } else if !message.isEmpty {
-        writeToStandardError(message + "\n")
+        writeToStandardError(redacted(message, keepingLines: true) + "\n")
       }
       Jotd.exit(withError: code)
     }

@@ -12,7 +12,8 @@ struct Refresh: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The threshold, as in systemd.time(7); the configuration's default without it.",
+      "The threshold, as in systemd.time(7) (default: defaults.refresh_before of the "
+        + "configuration, or 1h).",
       valueName: "span"))
   var refreshBefore: String?
 

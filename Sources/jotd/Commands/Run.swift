@@ -1,6 +1,8 @@
 import ArgumentParser
 import Dispatch
 import Glibc
+import Logging
+import Rotation
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -19,20 +21,48 @@ struct Run: ParsableCommand {
     Hardening.apply()
     Hardening.raiseFileLimit()
     Hardening.boundMemory()
+    let journal = Journal()
+    guard Hardening.fileLimit >= Limits.fewestDescriptors else {
+      let reason =
+        "at most \(Hardening.fileLimit) files may be open (ulimit -n): jotd needs "
+        + "\(Limits.fewestDescriptors) at least"
+      if !journal.refuseStart([reason]) { printNote(reason) }
+      throw ExitCode.hostError
+    }
     try MainActor.assumeIsolated {
       let daemon: Daemon
       do {
-        let prepared = try Preparation(config.pathOrStandard)
-        daemon = try Daemon(config.pathOrStandard, prepared, Journal())
+        let prepared = try Preparation(config.pathOrStandard, .start)
+        daemon = try Daemon(config.pathOrStandard, prepared, journal)
         try daemon.start(prepared)
       } catch let refused as Preparation.Refused {
-        writeToStandardError(refused.description + "\n")
+        let text = refused.description
+        if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {
+          writeToStandardError(text + "\n")
+        }
         throw refused.mayPass ? ExitCode.hostError : ExitCode.configuration
       } catch {
-        printNote("\(error)")
+        if !journal.refuseStart(["\(error)"]) { printNote("\(error)") }
         throw ExitCode.cannotCreate
       }
       withExtendedLifetime(daemon) { dispatchMain() }
     }
+  }
+}
+
+extension Journal {
+  /// Says in journald why jotd does not start, each reason in an entry, and an explained one at the
+  /// end. False, and nothing is said, where standard error is somebody's to read.
+  fileprivate func refuseStart(_ reasons: [String]) -> Bool {
+    guard isJournald else { return false }
+    let log = Logger(label: "jotd") { _ in JournalHandler(self) }
+    if reasons.count > 1 {
+      for reason in reasons { log.error("\(reason)") }
+      log.report(.startRefused("\(counted(reasons.count, "error")), which stand before this"))
+    } else {
+      log.report(.startRefused(reasons.joined()))
+    }
+    flush(within: Limits.farewell)
+    return true
   }
 }

@@ -33,8 +33,10 @@ struct Verify: ParsableCommand {
       }
       printLine(
         "valid: \(JSON.string(claims.userID).text), \(claims.role.rawValue), "
-          + "expires \(claims.expiresAt.instant.rfc3339), "
-          + "in \((claims.expiresAt.instant - now).approximate)")
+          + (claims.expiresAt.isInCalendar
+            ? "expires \(claims.expiresAt.instant.rfc3339), "
+              + "in \((claims.expiresAt.instant - now).approximate)"
+            : "expires \(claims.expiresAt.when)"))
     } catch {
       if json {
         printLine(

@@ -15,8 +15,9 @@ extension Findings {
     _ node: YAMLNode, _ name: String, _ kind: String,
     _ lookUp: (String) throws(SystemError) -> UInt32?
   ) -> UInt32? {
-    guard let word = word(node, name) else { return nil }
-    let shown = JSON.string(word).text
+    // Behind so many errors, no account is worth its look-up.
+    guard let word = word(node, name), !isFull else { return nil }
+    let shown = shown(word)
     do {
       if let found = try lookUp(word) { return found }
       error(node.place, "\(name): there is no \(kind) \(shown) on this host")
@@ -53,10 +54,27 @@ extension Findings {
       error(
         node.place,
         "\(name) must be the name of a unit with processes, such as camera-client.service, "
-          + "not \(JSON.string(word).text)")
+          + "not \(shownValue(word))")
       return nil
     }
     return unit
+  }
+
+  /// What `socket.credentials` says: a path, or a map of one and the least life of what is handed
+  /// out there. `section` is `socket`.
+  func credentials(
+    _ node: YAMLNode, _ section: Section
+  ) -> (path: Path?, leastLife: Duration?, place: Place) {
+    let name = section.path("credentials")
+    guard case .map = node.content else { return (socketPath(node, name), nil, node.place) }
+    guard let section = Section(node, name, keys: ["path", "min_validity"], self) else {
+      return (nil, nil, node.place)
+    }
+    let path = section.required("path", "where the credential socket is")
+    let span = section["min_validity"].flatMap { duration($0, section.path("min_validity")) }
+    return (
+      path.flatMap { socketPath($0, section.path("path")) }, span, path?.place ?? node.place
+    )
   }
 
   /// An absolute path that fits a socket's address (unix(7)).

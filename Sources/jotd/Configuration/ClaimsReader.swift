@@ -8,7 +8,7 @@ extension Findings {
     var members: [JSON.Member] = []
     var isComplete = true
     for (place, key, value) in entries {
-      guard let value = json(value, "\(name).\(key)") else {
+      guard let value = json(value, "\(name).\(step(key))") else {
         isComplete = false
         continue
       }
@@ -32,7 +32,7 @@ extension Findings {
       case .integer(let number), .float(let number): return .number(number)
       case .string(let text): return .string(text)
       case .notInJSON:
-        error(node.place, "\(name) is a number that JSON cannot hold: \(text)")
+        error(node.place, "\(name) is a number that JSON cannot hold: \(shown(text))")
         return nil
       }
     case .list(let nodes):
@@ -41,7 +41,7 @@ extension Findings {
     case .map:
       guard let entries = node.entries(of: name, self) else { return nil }
       let members = entries.map { entry in
-        json(entry.value, "\(name).\(entry.key)").map { JSON.Member(entry.key, $0) }
+        json(entry.value, "\(name).\(step(entry.key))").map { JSON.Member(entry.key, $0) }
       }
       return members.contains { $0 == nil } ? nil : .object(members.compactMap(\.self))
     }

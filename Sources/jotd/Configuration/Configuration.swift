@@ -4,16 +4,21 @@ import Rotation
 /// The files of one configuration, and how they become settings.
 enum Configuration {
   static let standardPath = "/etc/jotd/jotd.yaml"
+  /// Where the query socket is looked for when no configuration says where it is.
+  static let standardSocket = Path("/run/jotd/jotd.sock")
 
   /// Reads `path` and the `*.yaml` of its `.d` folder in name order. When anything is wrong with
   /// them, the findings have an error, and the settings are what could be read, or nil.
   static func load(_ path: String, _ findings: Findings) -> Settings? {
     var reader = ConfigurationReader(findings)
-    read(path, findings) { reader.readMain($0, file: path) }
+    var reading = ConfigurationVersion.Reading()
+    read(path, findings, &reading) { reader.readMain($0, file: path) }
     for file in additions(to: path, findings) {
-      read(file, findings) { root in reader.readAddition(root, file: file) }
+      read(file, findings, &reading) { root in reader.readAddition(root, file: file) }
     }
-    return reader.settings
+    var settings = reader.settings
+    settings?.version = reading.version(path)
+    return settings
   }
 
   /// `dir/name.yaml` -> `dir/name.d`.
@@ -22,27 +27,41 @@ enum Configuration {
     return String(Substring(path.utf8.dropLast(ending.utf8.count))) + ".d"
   }
 
+  /// The files of the `.d` folder that are read, in their order; none when there is no such folder.
+  /// Throws when it cannot be read.
+  static func additions(to path: String) throws(SystemError) -> [String] {
+    let folder = folder(of: path)
+    let names: [String]
+    do { names = try FileSystem.names(in: folder) } catch {
+      if error.isNotFound { return [] }
+      throw error
+    }
+    return
+      names
+      .filter { $0.utf8.ends(with: ".yaml") && $0.utf8.first != UInt8(ascii: ".") }
+      .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+      .map { "\(folder)/\($0)" }
+  }
+
   private static func additions(to path: String, _ findings: Findings) -> [String] {
     let folder = folder(of: path)
     do {
-      let names = try FileSystem.names(in: folder)
+      let files = try additions(to: path)
       inspect(folder, findings)
-      return
-        names
-        .filter { $0.utf8.ends(with: ".yaml") && $0.utf8.first != UInt8(ascii: ".") }
-        .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
-        .map { "\(folder)/\($0)" }
+      return files
     } catch {
-      if !error.isNotFound {
-        findings.error(Place(file: folder), "cannot be read: \(error.reason)", code: error.code)
-      }
+      findings.error(Place(file: folder), "cannot be read: \(error.reason)", code: error.code)
       return []
     }
   }
 
-  private static func read(_ file: String, _ findings: Findings, _ use: (YAMLNode?) -> Void) {
+  private static func read(
+    _ file: String, _ findings: Findings, _ reading: inout ConfigurationVersion.Reading,
+    _ use: (YAMLNode?) -> Void
+  ) {
     do {
       let bytes = try FileSystem.contents(of: file, upTo: Limits.configurationBytes)
+      reading.add(file, bytes)
       inspect(file, findings)
       do throws(Finding) {
         use(try YAMLDocument.root(of: bytes, file: file, findings))

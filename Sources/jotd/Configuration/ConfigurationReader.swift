@@ -7,7 +7,9 @@ struct ConfigurationReader {
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
   private var access: [String: [AccessRule]] = [:]
+  private var accessPlaces: [String: [Place]] = [:]
   private var hooks: [String: [Hook]] = [:]
+  private var hookPlaces: [String: [Place]] = [:]
   private var socket: SocketSettings?
   private var files: [String] = []
   private var deliveryPlaces: [(delivery: Delivery, place: Place)] = []
@@ -21,8 +23,9 @@ struct ConfigurationReader {
   var settings: Settings? {
     guard let signing else { return nil }
     return Settings(
-      signing: signing, defaults: defaults, identities: identities, access: access, hooks: hooks,
-      socket: socket, files: files, deliveryPlaces: deliveryPlaces)
+      signing: signing, defaults: defaults, identities: identities, access: access,
+      accessPlaces: accessPlaces, hooks: hooks, hookPlaces: hookPlaces, socket: socket,
+      files: files, deliveryPlaces: deliveryPlaces)
   }
 
   /// Reads the main file.
@@ -168,19 +171,28 @@ struct ConfigurationReader {
     }
     let group = section["group"].map { findings.group($0, section.path("group")) }
     let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
+    if let node = section["mode"], let mode = mode.flatMap(\.self), mode & 0o002 != 0 {
+      findings.warn(
+        node.place,
+        "socket.mode: everybody on this host may connect, for health, metrics and introspection; "
+          + "tokens are for whom allow names: name the clients' group and leave mode out")
+    }
     let operators = section["operators"].map {
       findings.accessRules($0, section.path("operators"))
     }
-    let credentials = section["credentials"].map {
-      findings.socketPath($0, section.path("credentials"))
-    }
+    let credentials = section["credentials"].map { findings.credentials($0, section) }
     guard let path else { return nil }
-    for (key, path) in [("path", path), ("credentials", credentials.flatMap(\.self))] {
-      if let path, let node = section[key] { _ = claim(path, at: node.place) }
+    for (path, place) in [
+      (path, section["path"]?.place), (credentials?.path, credentials?.place),
+    ] {
+      if let path, let place { _ = claim(path, at: place) }
     }
     return SocketSettings(
       path: path, group: group.flatMap(\.self), mode: mode.flatMap(\.self) ?? 0o660,
-      credentials: credentials.flatMap(\.self), operators: operators ?? [])
+      credentials: credentials?.path, leastLife: credentials?.leastLife,
+      place: section["path"]?.place ?? section.place, groupPlace: section["group"]?.place,
+      credentialsPlace: credentials?.place, operators: operators ?? [],
+      operatorPlaces: section["operators"]?.items.map(\.place) ?? [])
   }
 
   // MARK: Identities
@@ -190,10 +202,10 @@ struct ConfigurationReader {
     identities.reserveCapacity(identities.count + entries.count)
     for (place, name, value) in entries {
       if let fault = Identity.fault(inName: name) {
-        findings.error(place, "the name \(JSON.string(name).text) is not allowed: \(fault)")
+        findings.error(place, "the name \(findings.shown(name)) is not allowed: \(fault)")
       }
       if let first = firstNamed[name] {
-        findings.error(place, "the identity \(JSON.string(name).text) is already in \(first)")
+        findings.error(place, "the identity \(findings.shown(name)) is already in \(first)")
       }
       firstNamed[name] = place
       readIdentity(value, name)
@@ -203,7 +215,7 @@ struct ConfigurationReader {
   private mutating func readIdentity(_ node: YAMLNode, _ name: String) {
     guard
       let section = Section(
-        node, "identities.\(name)",
+        node, "identities.\(findings.step(name))",
         keys: [
           "user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow",
           "on_rotate",
@@ -223,9 +235,11 @@ struct ConfigurationReader {
     let deliveries = readDeliveries(section)
     if let node = section["allow"] {
       access[name] = findings.accessRules(node, section.path("allow"))
+      accessPlaces[name] = node.items.map(\.place)
     }
     if let node = section["on_rotate"] {
       hooks[name] = findings.hooks(node, section.path("on_rotate"))
+      hookPlaces[name] = node.items.map(\.place)
     }
     guard let userID, let role, hasLifetimes, let claims else { return }
     do {

@@ -20,7 +20,28 @@ extension Findings {
       : readFileDelivery(
         section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
     guard let delivery else { return nil }
+    if let node = section["mode"], let mode = mode.flatMap(\.self) {
+      warnOfEverybody(mode, isSocket: isSocket, node.place, section.path("mode"))
+    }
     return (delivery, (section["file"] ?? section["socket"])?.place ?? section.place)
+  }
+
+  /// To connect to a socket takes the permission to write (unix(7)).
+  private func warnOfEverybody(_ mode: UInt16, isSocket: Bool, _ place: Place, _ name: String) {
+    if !isSocket, mode & 0o026 == 0o020 {
+      return warn(
+        place,
+        "\(name): whoever is in the group may overwrite the token: to read it, 0640 is enough")
+    }
+    guard mode & (isSocket ? 0o002 : 0o006) != 0 else { return }
+    let deed =
+      isSocket
+      ? "have the token by connecting"
+      : mode & 0o004 != 0 ? "read the token" : "overwrite the token"
+    warn(
+      place,
+      "\(name): everybody on this host may \(deed): name the client's group and leave mode out, or "
+        + "its user")
   }
 
   private func readFileDelivery(

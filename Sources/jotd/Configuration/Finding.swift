@@ -35,8 +35,13 @@ struct Place: Comparable, CustomStringConvertible {
 final class Findings {
   private(set) var errors: [Finding] = []
   private(set) var warnings: [Finding] = []
-  /// Whether values are kept out of the texts: where a secret could stand by mistake.
-  private var isDiscreet = false
+  /// Whether nothing is repeated: below `signing`.
+  private(set) var isDiscreet = false
+  /// Names in paths that may not be repeated, wherever a text about the path comes from.
+  private var hidden: Set<String> = []
+
+  /// Whether there are more errors than are shown: then no more work is put into what they say.
+  var isFull: Bool { errors.count > Limits.errorsShown }
 
   /// Reads something whose values must not be shown.
   func discreetly<Value>(_ read: () -> Value) -> Value {
@@ -45,16 +50,44 @@ final class Findings {
     return read()
   }
 
-  /// How a text of the document is shown: in quotes, without what steers a terminal.
-  func shown(_ text: String) -> String {
-    isDiscreet ? "what it says (not shown)" : JSON.string(text).text
+  /// How a text of the document is shown, behind a noun: in quotes if it may be repeated (see
+  /// `Quoting`), or is near a word of the schema.
+  func shown(_ text: String, isNearAWord: Bool = false) -> String {
+    mayShow(text, isNearAWord) ? JSON.string(text).text : Quoting.hidden(text)
   }
 
-  /// The names of keys get into texts: what would steer a terminal is escaped here, for all.
+  /// The same where a noun is wanted, as in "must be this, not that".
+  func shownValue(_ text: String, isNearAWord: Bool = false) -> String {
+    (mayShow(text, isNearAWord) ? "" : "what is there ") + shown(text, isNearAWord: isNearAWord)
+  }
+
+  /// How a key is named at the beginning of a sentence that says what is wrong with it.
+  func named(key text: String, isNearAWord: Bool = false) -> String {
+    mayShow(text, isNearAWord)
+      ? "the key \(JSON.string(text).text)"
+      : "a key of \(text.utf8.count) bytes, not shown in case it is a secret,"
+  }
+
+  private func mayShow(_ text: String, _ isNearAWord: Bool) -> Bool {
+    !isDiscreet && (isNearAWord || Quoting.isWord(text) || Quoting.isPath(text))
+  }
+
+  /// How a key of the document is shown in the path of what stands below it.
+  func step(_ key: String) -> String { Quoting.isWord(key) ? key : Quoting.hidden(key) }
+
+  /// Keeps the names of a path out of all texts that may not be repeated.
+  func hideNames(of path: Path) {
+    for name in path.names where !Quoting.isName(name) { hidden.insert(name) }
+  }
+
   func error(_ place: Place, _ text: String, code: Int32 = 0) {
-    errors.append(Finding(place: place, text: printable(text), code: code))
+    errors.append(Finding(place: place, text: presentable(text), code: code))
   }
   func warn(_ place: Place, _ text: String) {
-    warnings.append(Finding(place: place, text: printable(text)))
+    warnings.append(Finding(place: place, text: presentable(text)))
+  }
+
+  private func presentable(_ text: String) -> String {
+    redacted(hidden.reduce(text) { $0.replacing($1, with: Quoting.hidden($1)) })
   }
 }

@@ -14,11 +14,12 @@ extension Findings {
   }
 
   private func hook(_ node: YAMLNode, _ name: String) -> Hook? {
-    guard let (kind, value, section) = single(node, name, of: ["reload", "signal", "run"]) else {
-      return nil
-    }
+    guard
+      let (kind, value, section) = single(node, name, of: ["reload", "restart", "signal", "run"])
+    else { return nil }
     switch kind {
     case "reload": return unit(value, section.path("reload")).map { .reload(unit: $0) }
+    case "restart": return unit(value, section.path("restart")).map { .restart(unit: $0) }
     case "signal": return signal(value, section.path("signal"))
     default: return command(value, section.path("run"))
     }
@@ -53,6 +54,14 @@ extension Findings {
       return nil
     }
     guard path(program, "\(name)[0]") != nil, !words.contains(nil) else { return nil }
-    return .run(words.compactMap { $0.map { Array($0.utf8) } })
+    let all = words.compactMap { $0.map { Array($0.utf8) } }
+    let bytes = all.map(\.count).reduce(0, +)
+    guard bytes <= Limits.hookCommandBytes else {
+      error(
+        node.place,
+        "the words of \(name) have \(bytes) bytes: at most \(Limits.hookCommandBytes) are allowed")
+      return nil
+    }
+    return .run(all)
   }
 }

@@ -11,17 +11,20 @@ struct Section {
 
   /// Nil, and an error, when `node` is no map.
   init?(_ node: YAMLNode, _ name: String, keys: [String], _ findings: Findings) {
-    guard let entries = node.entries(of: name, findings) else { return nil }
+    guard let entries = node.entries(of: name, known: keys, findings) else { return nil }
     var values: [String: YAMLNode] = [:]
     for (key, text, value) in entries {
       if keys.contains(text) {
         values[text] = value
       } else {
-        let nearest = nearest(to: text, among: keys).map { "; did you mean \"\($0)\"?" } ?? "."
+        let nearest = findings.isFull ? nil : nearest(to: text, among: keys)
+        let hint = nearest.map { "; did you mean \"\($0)\"?" } ?? "."
+        let named = findings.named(key: text, isNearAWord: nearest != nil)
         findings.error(
           key,
-          "unknown key \(findings.shown(text)) in \(name)\(nearest) "
-            + "Allowed: \(keys.joined(separator: ", "))")
+          (named.hasPrefix("the key ")
+            ? "unknown \(named.dropFirst(4)) in \(name)" : "\(named) is unknown in \(name)")
+            + "\(hint) Allowed: \(keys.joined(separator: ", "))")
       }
     }
     self.name = name
@@ -64,9 +67,9 @@ extension Findings {
 
 extension YAMLNode {
   /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
-  /// the node is no map.
+  /// the node is no map. `known` are keys that may be repeated in any case.
   func entries(
-    of name: String, _ findings: Findings
+    of name: String, known: [String] = [], _ findings: Findings
   ) -> [(place: Place, key: String, value: YAMLNode)]? {
     guard case .map(let pairs) = content else {
       findings.error(place, "\(name) must be a map (key: value lines), not \(kind)")
@@ -86,7 +89,7 @@ extension YAMLNode {
       } else if let first = seen[Array(text.utf8)] {
         findings.error(
           key.place,
-          "the key \(JSON.string(text).text) occurs twice in \(name): "
+          "\(findings.named(key: text, isNearAWord: known.contains(text))) occurs twice in \(name): "
             + "first in line \(first.line)")
       } else {
         seen[Array(text.utf8)] = key.place

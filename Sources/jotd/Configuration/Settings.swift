@@ -7,14 +7,36 @@ struct Settings {
   let identities: [Identity]
   /// Who may fetch the token of which identity; none but operators where there is no entry.
   let access: [String: [AccessRule]]
+  /// Where each of these rules stands, in their order.
+  let accessPlaces: [String: [Place]]
   /// What is to be done after a rotation of which identity.
   let hooks: [String: [Hook]]
+  /// Where each of these stands, in their order.
+  let hookPlaces: [String: [Place]]
   /// Nil when no query socket is configured.
   let socket: SocketSettings?
   /// The files that were read.
   let files: [String]
+  /// What tells whether they changed since.
+  var version: ConfigurationVersion?
   /// Where each delivery stands, for findings about the host: in the order of `identities`.
   let deliveryPlaces: [(delivery: Delivery, place: Place)]
+}
+
+extension Settings {
+  /// How many deliveries are sockets, which take descriptors all the time.
+  var listeningDeliveries: Int { deliveryPlaces.count { !$0.delivery.isLasting } }
+
+  /// How many identities are the same in `new` but for who may have their token, or for what is
+  /// done after a rotation.
+  func changedBeside(_ new: Settings) -> Int {
+    let before = Dictionary(uniqueKeysWithValues: identities.map { ($0.name, $0) })
+    return new.identities.count { identity in
+      before[identity.name] == identity
+        && (access[identity.name] ?? [] != new.access[identity.name] ?? []
+          || hooks[identity.name] ?? [] != new.hooks[identity.name] ?? [])
+    }
+  }
 }
 
 /// How long tokens live, where an identity does not say otherwise.
@@ -44,16 +66,16 @@ enum SecretSource: Hashable, CustomStringConvertible {
 
   var description: String {
     switch self {
-    // By convention in capitals; anything else could be the secret itself, put here by mistake.
+    // Each could be the secret itself, put here by mistake.
     case .env(let name):
-      name.utf8.allSatisfy {
-        (0x41...0x5a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5f
-      }
-        && name.utf8.count <= 64
+      Quoting.isVariable(name)
         ? "the environment variable \(name)"
         : "the environment variable that is named for the secret"
-    case .file(let path): "the secret file \(path)"
-    case .credential(let id): "the credential \(id)"
+    case .file(let path):
+      Quoting.isPath(path.description) || Quoting.isWord(path.description)
+        ? "the secret file \(path)" : "the secret file that is named"
+    case .credential(let id):
+      Quoting.isWord(id) ? "the credential \(id)" : "the credential that is named"
     }
   }
 }
@@ -68,20 +90,55 @@ enum SecretEncoding: String, CaseIterable {
 }
 
 /// What `socket:` says.
-struct SocketSettings: Equatable {
+struct SocketSettings {
   let path: Path
   let group: UInt32?
   let mode: UInt16
   /// The credential socket for LoadCredential= (systemd.exec(5)), nil for none.
   let credentials: Path?
+  /// The least life of a token that is handed out there, as far as its identity allows that; nil
+  /// for half of the identity's lifetime.
+  let leastLife: Duration?
+  /// Where `path`, `group` and `credentials` stand.
+  let place: Place
+  let groupPlace: Place?
+  let credentialsPlace: Place?
   /// Who may rotate, reload and read every token, beside root and jotd's own user.
   let operators: [AccessRule]
+  /// Where each of these stands, in their order.
+  let operatorPlaces: [Place]
+}
+
+extension SocketSettings {
+  /// A socket, by the name that systemd may hand it over under.
+  struct Named: Sendable {
+    let name: String
+    let path: Path
+    let place: Place
+    /// Those of the query socket; the credential socket is for root alone.
+    let group: UInt32?
+    let mode: UInt16
+
+    /// Whether systemd makes it: then its folder is of no concern.
+    var isHandedOver: Bool { HandedOver.has(name, path) }
+  }
+
+  /// The sockets that are to be made.
+  var places: [Named] {
+    [Named(name: "query", path: path, place: place, group: group, mode: mode)]
+      + [credentials].compactMap(\.self).map {
+        Named(
+          name: "credentials", path: $0, place: credentialsPlace ?? place, group: nil, mode: 0o600)
+      }
+  }
 }
 
 /// One thing to do after a rotation, so that a client reads its new token.
 enum Hook: Hashable {
   /// Reload a systemd unit.
   case reload(unit: String)
+  /// Restart a systemd unit if it runs, unless it was handed the new token as it started.
+  case restart(unit: String)
   /// Signal the process whose number is in a file; `name` is the signal's without SIG.
   case signal(pidFile: Path, number: Int32, name: String)
   /// Run a program, by its path and arguments: in bytes, so that two commands are one hook only

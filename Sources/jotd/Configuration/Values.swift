@@ -10,9 +10,8 @@ extension Findings {
     guard isPlain else { return text }
     if case .string = CoreScalar(text) { return text }
     if case .null = CoreScalar(text) { return refuse(node, name, "a string") }
-    error(
-      node.place,
-      "\(name) must be a string, not \(node.kind): write it in quotes, \(shown("\(text)"))")
+    let example = !isDiscreet && Quoting.isWord(text) ? ", \"\(text)\"" : ""
+    error(node.place, "\(name) must be a string, not \(node.kind): write it in quotes\(example)")
     return nil
   }
 
@@ -34,11 +33,12 @@ extension Findings {
   func choice(_ node: YAMLNode, _ name: String, of choices: [String]) -> String? {
     guard let text = string(node, name) else { return nil }
     if choices.contains(text) { return text }
-    let hint = nearest(to: text, among: choices).map { "; did you mean \"\($0)\"?" } ?? ""
+    let nearest = nearest(to: text, among: choices)
+    let hint = nearest.map { "; did you mean \"\($0)\"?" } ?? ""
     error(
       node.place,
       "\(name) must be one of \(choices.joined(separator: ", ")), "
-        + "not \(shown(text))\(hint)")
+        + "not \(shownValue(text, isNearAWord: nearest != nil))\(hint)")
     return nil
   }
 
@@ -70,7 +70,7 @@ extension Findings {
       error(
         node.place,
         "\(name) must be an absolute path to a file, without \"//\", \".\" and \"..\": "
-          + "not \(shown(text))")
+          + "not \(shownValue(text))")
       return nil
     }
     guard text.utf8.count <= Limits.pathBytes,
@@ -82,7 +82,9 @@ extension Findings {
           + "a name in it \(Limits.nameBytes)")
       return nil
     }
-    return Path(text)
+    let path = Path(text)
+    hideNames(of: path)
+    return path
   }
 
   func list(_ node: YAMLNode, _ name: String) -> [YAMLNode]? {
@@ -94,8 +96,8 @@ extension Findings {
 
   private func refuse<Value>(_ node: YAMLNode, _ name: String, _ allowed: String) -> Value? {
     var shown = node.kind
-    if case .scalar(let text, _) = node.content, shown != "nothing", text.utf8.count <= 64 {
-      shown = self.shown(text)
+    if case .scalar(let text, _) = node.content, shown != "nothing" {
+      shown = shownValue(text)
     }
     error(node.place, "\(name) must be \(allowed), not \(shown)")
     return nil

@@ -16,6 +16,9 @@ struct YAMLNode {
   fileprivate let weight: Int
   /// Collections within each other, itself included; 0 for a scalar.
   fileprivate let depth: Int
+
+  /// Those of a list; none of anything else.
+  var items: [YAMLNode] { if case .list(let nodes) = content { nodes } else { [] } }
 }
 
 /// Reads YAML with libyaml. The only file that imports it.
@@ -25,6 +28,11 @@ enum YAMLDocument {
   static func root(
     of bytes: [UInt8], file: String, _ findings: Findings
   ) throws(Finding) -> YAMLNode? {
+    if let name = foreignEncoding(bytes) {
+      throw Finding(
+        place: Place(file: file, line: 1, column: 1),
+        text: "is written in \(name), which jotd does not read: save it as UTF-8")
+    }
     var parser = unsafe yaml_parser_t()
     guard unsafe yaml_parser_initialize(&parser) == 1 else {
       throw Finding(place: Place(file: file), text: "libyaml could not be set up: out of memory")
@@ -41,6 +49,43 @@ enum YAMLDocument {
       }
     }
     return try result.get()
+  }
+
+  /// What can be read of the root, to the end of the value of `key` or to the first error of syntax;
+  /// nil when nothing can. What is open there ends there.
+  static func beginning(of bytes: [UInt8], until key: String) -> YAMLNode? {
+    var parser = unsafe yaml_parser_t()
+    guard foreignEncoding(bytes) == nil, unsafe yaml_parser_initialize(&parser) == 1 else {
+      return nil
+    }
+    defer { unsafe yaml_parser_delete(&parser) }
+    var composer = Composer(file: "", Findings())
+    var offset: Int?
+    unsafe bytes.withUnsafeBufferPointer { buffer in
+      unsafe yaml_parser_set_input_string(&parser, buffer.baseAddress, buffer.count)
+      do throws(Finding) {
+        while try !composer.take(unsafe nextEvent(&parser, "", bytes)) {
+          if composer.hasRead(key) { break }
+        }
+      } catch {
+        if unsafe parser.error == YAML_READER_ERROR { offset = unsafe parser.problem_offset }
+      }
+    }
+    // Bytes that are no text are met long before what stands in front of them was taken.
+    if let offset, offset < bytes.count {
+      return beginning(of: Array(bytes.prefix(offset)), until: key)
+    }
+    return composer.close()
+  }
+
+  /// The encoding that a byte order mark tells of (YAML 1.2.2, 5.2); nil for UTF-8, with a mark or
+  /// without. What is UTF-16 without a mark has NUL bytes, which libyaml refuses.
+  private static func foreignEncoding(_ bytes: [UInt8]) -> String? {
+    let marks: [(bytes: [UInt8], name: String)] = [
+      ([0xff, 0xfe, 0, 0], "UTF-32"), ([0, 0, 0xfe, 0xff], "UTF-32"), ([0xff, 0xfe], "UTF-16"),
+      ([0xfe, 0xff], "UTF-16"),
+    ]
+    return marks.first { bytes.starts(with: $0.bytes) }?.name
   }
 
   private static func nextEvent(
@@ -182,6 +227,22 @@ private struct Composer {
     return false
   }
 
+  /// Whether the root is a map whose last entry is this key with its value.
+  func hasRead(_ key: String) -> Bool {
+    guard open.count == 1, open[0].isMap, open[0].children.count % 2 == 0,
+      case .scalar(key, _)? = open[0].children.dropLast().last?.content
+    else { return false }
+    return true
+  }
+
+  /// Ends all that is open, as if the document ended here, and gives the root.
+  mutating func close() -> YAMLNode? {
+    do throws(Finding) {
+      while let last = open.last { _ = try take(Event(kind: .end, place: last.place)) }
+    } catch { return nil }
+    return root
+  }
+
   private mutating func begin(_ event: Event) throws(Finding) {
     var isMap = false
     if case .mapStart = event.kind { isMap = true }
@@ -223,10 +284,10 @@ private struct Composer {
 
   private func alias(_ name: String, at place: Place) throws(Finding) -> YAMLNode {
     guard !openAnchors.contains(name) else {
-      throw Finding(place: place, text: "the alias *\(name) stands inside its own anchor")
+      throw Finding(place: place, text: "an alias stands inside its own anchor")
     }
     guard let node = anchors[name] else {
-      throw Finding(place: place, text: "the alias *\(name) has no anchor &\(name) before it")
+      throw Finding(place: place, text: "the alias has no anchor of its name before it")
     }
     return node
   }
@@ -251,7 +312,10 @@ private struct Composer {
 
   /// Reading goes on as if the tag were not there.
   private func reportForeignTag(_ tag: String, _ place: Place) {
-    findings.error(place, "the tag \(JSON.string(tag).text) does not fit here: leave it out")
+    let rest = String(tag.dropFirst(coreTag.count))
+    let isCore = tag.hasPrefix(coreTag) && Quoting.isWord(rest)
+    let name = isCore ? "\"!!\(rest)\"" : Quoting.quoted(tag)
+    findings.error(place, "the tag \(name) does not fit here: leave it out")
   }
 }
 

@@ -17,36 +17,78 @@ enum FileWriter {
       } else {
         try replace(content, file, folder)
       }
-    } catch { throw explain(error, file) }
+    } catch { throw explain(error, file, folder) }
   }
 
-  /// Leaves nothing at `file`: removes it, or empties it where it cannot be removed.
-  static func remove(_ file: FileDelivery, in folder: Folder) throws(Failure) {
+  /// Leaves nothing at `file`: removes it, or empties it where it cannot be removed. What is no
+  /// file any more stays, and is a failure.
+  static func remove(_ file: FileDelivery, in folder: Folder) throws(Failure) -> Outcome {
     let name = file.path.name
     do throws(SystemError) {
       if file.inPlace {
-        let target = try folder.descriptor.open(name, [.write, .noFollow, .nonBlocking])
+        let target = try openInPlace(file, folder)
         try target.truncate(to: 0)
+        if try !target.isInMemory() { try target.sync() }
       } else {
-        guard try folder.descriptor.status(of: name).kind == .file else { return }
+        guard try folder.descriptor.status(of: name).kind == .file else {
+          throw SystemError(code: EINVAL)
+        }
         try folder.descriptor.remove(name)
         if !folder.isInMemory { try folder.descriptor.sync() }
       }
+      return .done
     } catch {
-      if !error.isNotFound { throw explain(error, file) }
+      if error.isNotFound { return .found(.nothing) }
+      throw explain(error, file, folder)
     }
   }
 
-  /// The bytes at `file`, if it is a file with the owner, group and mode that it should have.
-  static func content(of file: FileDelivery, in folder: Folder) -> [UInt8]? {
-    guard
-      let target = try? folder.descriptor.open(file.path.name, [.noFollow, .nonBlocking]),
-      let status = try? target.status(), status.kind == .file,
-      status.mode == file.mode, file.owner == nil || file.owner == status.owner,
-      file.group == nil || file.group == status.group
-    else { return nil }
-    // The largest format is a token with a few hundred bytes around it.
-    return try? target.read(upTo: Limits.tokenBytes + 4096)
+  /// What is at `file`. A link counts as nothing, because it is the link that is replaced.
+  static func look(at file: FileDelivery, in folder: Folder) -> Found {
+    do throws(SystemError) {
+      guard try folder.descriptor.status(of: file.path.name).kind == .file else { return .nothing }
+      let target = try folder.descriptor.open(file.path.name, [.noFollow, .nonBlocking])
+      let status = try target.status()
+      // The largest format is a token with a few hundred bytes around it.
+      let bytes = try target.read(upTo: Limits.tokenBytes + 4096)
+      return .file(bytes, isAsConfigured: isAsConfigured(status, file, folder))
+    } catch {
+      switch error.code {
+      case ENOENT: return .nothing
+      case EFBIG: return .tooLarge
+      default:
+        return .unreadable(
+          Failure(
+            "\(file.path) cannot be read, so nobody can tell whether it holds a token: "
+              + "\(error.reason). Let \(Accounts.describe(user: Accounts.own)) read it, or move "
+              + "it away", code: error.code))
+      }
+    }
+  }
+
+  /// Whether a file has the mode, owner and group that writing it anew would give it.
+  private static func isAsConfigured(
+    _ status: FileStatus, _ file: FileDelivery, _ folder: Folder
+  ) -> Bool {
+    // What is written in place keeps what the configuration does not name.
+    let owner = file.owner ?? (file.inPlace ? status.owner : Accounts.own)
+    let group = file.group ?? (file.inPlace ? status.group : folder.groupOfNewFiles)
+    return status.mode == file.mode && status.owner == owner && status.group == group
+  }
+
+  /// Removes the temporary files that an earlier run left in `folder`, beside the deliveries whose
+  /// stems these are.
+  static func sweep(_ folder: Folder, _ stems: Set<[UInt8]>) {
+    // In a sticky folder, others can make any number of such names; elsewhere nobody can, and what
+    // was left may have its client as the owner already.
+    try? FileSystem.visit(folder.path.description) { name in
+      guard let (stem, number) = TemporaryName.parts(of: name), stems.contains(stem),
+        !TemporaryName.isOfThisRun(number),
+        let status = try? folder.descriptor.status(of: name), status.kind == .file,
+        !folder.isSticky || Accounts.trusted.contains(status.owner)
+      else { return }
+      try? folder.descriptor.remove(name)
+    }
   }
 
   // MARK: The two ways of writing
@@ -58,9 +100,7 @@ enum FileWriter {
     let temporary = TemporaryName.next(for: name)
     let target = try folder.descriptor.open(temporary, [.write, .createNew, .noFollow])
     do throws(SystemError) {
-      try target.write(content)
-      try giveAway(target, file)
-      if !folder.isInMemory { try target.sync() }
+      try finish(target, content, file, folder)
       try folder.descriptor.rename(temporary, to: name)
     } catch {
       try? folder.descriptor.remove(temporary)
@@ -69,12 +109,19 @@ enum FileWriter {
     if !folder.isInMemory { try folder.descriptor.sync() }
   }
 
+  /// Closes it, too: after the rename, that would look as if somebody had written to the delivery.
+  private static func finish(
+    _ target: consuming Descriptor, _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
+  ) throws(SystemError) {
+    try target.write(content)
+    try giveAway(target, file)
+    if !folder.isInMemory { try target.sync() }
+  }
+
   private static func writeThrough(
     _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
   ) throws(SystemError) {
-    // Non-blocking, so that a pipe in its place fails at once instead of waiting for a reader.
-    let target = try folder.descriptor.open(file.path.name, [.write, .noFollow, .nonBlocking])
-    guard try target.status().kind == .file else { throw SystemError(code: EINVAL) }
+    let target = try openInPlace(file, folder)
     try giveAway(target, file)
     try target.write(content)
     try target.truncate(to: content.count)
@@ -82,17 +129,32 @@ enum FileWriter {
     if try !target.isInMemory() { try target.sync() }
   }
 
-  /// Mode first: once the file is another's, changing it would take CAP_FOWNER. Only the special
-  /// bits have to come after, because chown(2) clears them.
+  /// The file that is written through. In a sticky folder, where others can make links, it must
+  /// have no other name: what they linked would be written.
+  private static func openInPlace(
+    _ file: FileDelivery, _ folder: Folder
+  ) throws(SystemError) -> Descriptor {
+    // Non-blocking, so that a pipe in its place fails at once instead of waiting for a reader.
+    let target = try folder.descriptor.open(file.path.name, [.write, .noFollow, .nonBlocking])
+    let status = try target.status()
+    guard status.kind == .file else { throw SystemError(code: EINVAL) }
+    guard !folder.isSticky || (status.owner == Accounts.own && status.links == 1) else {
+      throw SystemError(code: EPERM)
+    }
+    return target
+  }
+
+  /// The group before the mode, so that no other group can open it for a moment; the owner last,
+  /// because changing what is another's would take CAP_FOWNER. Only the special bits have to come
+  /// after, because chown(2) clears them.
   private static func giveAway(
     _ target: borrowing Descriptor, _ file: FileDelivery
   ) throws(SystemError) {
     let status = file.inPlace ? try target.status() : nil
+    if let group = file.group, group != status?.group { try target.changeOwner(nil, group) }
     if status?.mode != file.mode { try target.changeMode(file.mode) }
-    if (file.owner ?? status?.owner) != status?.owner
-      || (file.group ?? status?.group) != status?.group
-    {
-      try target.changeOwner(file.owner, file.group)
+    if let owner = file.owner, owner != status?.owner {
+      try target.changeOwner(owner, nil)
       if file.mode > 0o777 { try target.changeMode(file.mode) }
     }
   }
@@ -115,16 +177,21 @@ enum FileWriter {
     }
   }
 
-  static func explain(_ error: SystemError, _ file: FileDelivery) -> Failure {
+  static func explain(_ error: SystemError, _ file: FileDelivery, _ folder: Folder) -> Failure {
     let user = Accounts.describe(user: Accounts.own)
     let advice =
       switch error.code {
+      case ENOSPC where folder.descriptor.hasNoInodes:
+        ": there is room, but no inode left for another file: remove files from its file system"
       case ENOSPC, EDQUOT: ": free some space"
       case EROFS: ": make it writable, or deliver elsewhere"
       case EACCES where file.inPlace: ": let \(user) write to the file"
       case EACCES: ": let \(user) write to \(file.path.folder)"
       case EPERM where file.owner ?? Accounts.own != Accounts.own || file.group != nil:
         ": \(user) may not give files to others: it needs CAP_CHOWN, or no owner and group there"
+      case EPERM where folder.isSticky:
+        ": in a sticky folder such as \(folder.path), only a file of jotd's own user that has no "
+          + "other name is safe: remove it, or deliver elsewhere"
       case EPERM: ": the file belongs to somebody else, or its folder forbids changes"
       case ENOENT where file.inPlace: ": in_place needs a file that is there already"
       case ENOENT: ": create the folder \(file.path.folder)"
@@ -145,7 +212,8 @@ enum TemporaryName {
   private static let stemBytes = Limits.nameBytes - digits - suffix.utf8.count - 2
 
   /// Begins anywhere, so that names cannot be foreseen; counts on, so that they do not repeat.
-  private static let counter = Atomic<UInt64>(UInt64.random(in: 0 ... .max))
+  private static let first = UInt64.random(in: 0 ... .max)
+  private static let counter = Atomic<UInt64>(first)
 
   static func next(for name: String) -> String {
     let (number, _) = counter.add(1, ordering: .relaxed)
@@ -154,15 +222,23 @@ enum TemporaryName {
     return ".\(stem(name)).\(padding)\(hexadecimal)\(suffix)"
   }
 
-  /// The stem in the name of a temporary file, in bytes; nil when `name` is no such name.
-  static func stem(ofTemporary name: String) -> [UInt8]? {
+  /// Whether this process made a temporary file with that number: then it may be in use.
+  static func isOfThisRun(_ number: UInt64) -> Bool {
+    number &- first <= counter.load(ordering: .relaxed) &- first
+  }
+
+  /// The stem in the name of a temporary file, in bytes, and its number; nil when `name` is no such
+  /// name.
+  static func parts(of name: String) -> (stem: [UInt8], number: UInt64)? {
     guard name.utf8.first == UInt8(ascii: "."), name.utf8.ends(with: suffix) else { return nil }
     let inner = Array(name.utf8.dropFirst().dropLast(suffix.utf8.count))
     guard let period = inner.lastIndex(of: UInt8(ascii: ".")) else { return nil }
     let number = inner[period...].dropFirst()
     let hexadecimal = Array("0123456789abcdef".utf8)
-    guard number.count == digits, number.allSatisfy(hexadecimal.contains) else { return nil }
-    return Array(inner[..<period])
+    guard number.count == digits, number.allSatisfy(hexadecimal.contains),
+      let value = UInt64(String(decoding: number, as: UTF8.self), radix: 16)
+    else { return nil }
+    return (Array(inner[..<period]), value)
   }
 
   /// The target's name, or as many of its characters as fit.

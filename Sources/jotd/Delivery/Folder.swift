@@ -8,13 +8,18 @@ final class Folder: Sendable {
   let isInMemory: Bool
   /// Others may add names here, but not take ours (the sticky bit, inode(7)).
   let isSticky: Bool
+  /// The gid that a new file here gets: the folder's with its set-group-ID bit (inode(7)), and
+  /// otherwise jotd's own.
+  let groupOfNewFiles: UInt32
 
   /// Walks from the root to the folder, name by name, so that what was checked is what is opened.
   init(_ path: Path) throws(Failure) {
     let folder = try Folder.walk(path)
     self.path = path
     do {
-      isSticky = try folder.status().mode & 0o1022 > 0o1000
+      let status = try folder.status()
+      isSticky = status.mode & 0o1022 > 0o1000
+      groupOfNewFiles = status.mode & 0o2000 != 0 ? status.group : Accounts.ownGroup
       // The walk's descriptors are for paths only; fsync(2) needs one for reading.
       descriptor = try folder.open(".", [.folder])
       isInMemory = try descriptor.isInMemory()

@@ -1,87 +1,131 @@
 import Glibc
 import Rotation
 
-/// Carries out jobs at the places of deliveries, and looks at what is there.
-struct Postman {
-  /// The folder of the last job and when it was opened: jobs come in crowds, often for one
-  /// folder, and its path is then walked once.
-  private var folder: Folder?
-  private var opened = ContinuousClock.now
+/// What a worker does at the places of deliveries.
+enum DeliveryWork: Sendable {
+  case job(Job)
+  /// Remove the temporary files that a crash left in a folder; `stems` are those of its deliveries.
+  case sweep(Path, stems: Set<[UInt8]>)
 
-  /// A folder that was replaced meanwhile goes unnoticed for this long at most.
+  /// What removes the temporary files beside all deliveries, one piece of work for each folder.
+  static func sweeps(_ settings: Settings) -> [DeliveryWork] {
+    var stems: [Path: Set<[UInt8]>] = [:]
+    for case .file(let file) in settings.deliveryPlaces.lazy.map(\.delivery) {
+      stems[file.path.folder, default: []].insert(Array(TemporaryName.stem(file.path.name).utf8))
+    }
+    return stems.map { .sweep($0.key, stems: $0.value) }
+  }
+
+  /// The folder that it works in; for a sweep another name, so that no delivery waits for it.
+  var folder: Path {
+    switch self {
+    case .job(let job): job.delivery.path.folder
+    case .sweep(let folder, _): Path("\(folder)/*.jotd")
+    }
+  }
+}
+
+/// Carries out work at the places of deliveries, on one worker.
+struct Postman {
+  private struct Kept {
+    let folder: Folder
+    let opened: ContinuousClock.Instant
+    /// Nil without a watch.
+    let mark: FolderWatch.Mark?
+    var isSynced = false
+  }
+
+  /// The folders of the last jobs: jobs come in crowds, often for one folder, and its path is then
+  /// walked once.
+  private var folders: [Path: Kept] = [:]
+
+  /// A folder that was replaced meanwhile is used for this long at most, and no longer than until the
+  /// watch knows.
   private static let memory = Duration.milliseconds(50)
 
   private let sockets: TokenSockets
+  private let watch: FolderWatch?
 
-  /// `sockets` are those of this process.
-  init(_ sockets: TokenSockets) { self.sockets = sockets }
+  /// `sockets` are those of this process; `watch` is told of the folders.
+  init(_ sockets: TokenSockets, _ watch: FolderWatch?) {
+    self.sockets = sockets
+    self.watch = watch
+  }
 
-  /// Carries out `job`; says why when it fails.
-  mutating func perform(_ job: Job) -> Failure? {
-    do throws(Failure) {
-      switch job.delivery {
-      case .file(let file):
-        switch job.deed {
-        case .write(let content):
-          try FileWriter.write(content, to: file, in: folder(of: file.path))
-        case .remove:
-          do throws(Failure) { try FileWriter.remove(file, in: folder(of: file.path)) } catch {
-            // No folder, no file.
-            if error.code != ENOENT { throw error }
-          }
-        }
-      case .socket(let socket):
-        switch job.deed {
-        case .write(let token): try sockets.serve(token, at: socket)
-        case .remove: sockets.close(socket.path)
-        }
+  /// Carries out `work`, and says how it ended.
+  mutating func perform(_ work: DeliveryWork) -> Outcome {
+    switch work {
+    case .job(let job):
+      do throws(Failure) { return try perform(job) } catch {
+        folders[job.delivery.path.folder] = nil
+        return .failed(error)
       }
-      return nil
-    } catch {
-      folder = nil
-      return error
+    case .sweep(let path, let stems):
+      if let folder = try? Folder(path) { FileWriter.sweep(folder, stems) }
+      return .done
     }
   }
 
-  /// The bytes that `delivery` holds; nil when there are none, or not as configured.
-  mutating func content(at delivery: Delivery) -> [UInt8]? {
-    switch delivery {
-    case .file(let file):
-      guard let folder = try? folder(of: file.path) else { return nil }
-      return FileWriter.content(of: file, in: folder)
-    // A new process serves nothing yet.
-    case .socket: return nil
+  private mutating func perform(_ job: Job) throws(Failure) -> Outcome {
+    switch (job.delivery, job.deed) {
+    case (.file(let file), .look): return try look(at: file)
+    case (.file(let file), .write(let content)):
+      try FileWriter.write(content, to: file, in: folder(of: file.path))
+    case (.file(let file), .remove):
+      do throws(Failure) { return try FileWriter.remove(file, in: folder(of: file.path)) } catch {
+        // No folder, no file.
+        if error.code == ENOENT { return .found(.nothing) }
+        throw error
+      }
+    case (.socket(let socket), .write(let token)):
+      // Only to have it watched: why it cannot be opened is for the socket to say.
+      _ = try? folder(of: socket.path)
+      try sockets.serve(token, of: job.identity, at: socket)
+    case (.socket(let socket), .remove): sockets.close(socket.path)
+    case (.socket(let socket), .look):
+      _ = try? folder(of: socket.path)
+      return .found(sockets.look(at: socket))
     }
+    return .done
   }
 
-  /// Removes the temporary files that a crash left beside `deliveries`, and makes durable what was
-  /// renamed just before it: a token that is kept may be one of those.
-  static func sweep(_ deliveries: some Sequence<Delivery>) {
-    var stems: [Path: Set<[UInt8]>] = [:]
-    for case .file(let file) in deliveries {
-      stems[file.path.folder, default: []].insert(
-        Array(TemporaryName.stem(file.path.name).utf8))
+  /// Makes durable, first, what was renamed just before a crash: a token that is kept may be one
+  /// of those.
+  private mutating func look(at file: FileDelivery) throws(Failure) -> Outcome {
+    let path = file.path.folder
+    let folder: Folder
+    // Why it cannot be opened is for the write to say.
+    do throws(Failure) { folder = try self.folder(of: file.path) } catch {
+      return .found(.nothing)
     }
-    for (path, stems) in stems {
-      guard let folder = try? Folder(path),
-        let names = try? FileSystem.names(in: path.description)
-      else { continue }
-      for name in names {
-        guard let stem = TemporaryName.stem(ofTemporary: name), stems.contains(stem),
-          let status = try? folder.descriptor.status(of: name), status.kind == .file
-        else { continue }
-        try? folder.descriptor.remove(name)
-      }
-      if !folder.isInMemory { try? folder.descriptor.sync() }
+    if folders[path]?.isSynced == false, !folder.isInMemory {
+      try? folder.descriptor.sync()
+      folders[path]?.isSynced = true
     }
+    return .found(FileWriter.look(at: file, in: folder))
   }
 
   private mutating func folder(of path: Path) throws(Failure) -> Folder {
     let now = ContinuousClock.now
-    if let folder, folder.path == path.folder, now - opened < Postman.memory { return folder }
-    let folder = try Folder(path.folder)
-    self.folder = folder
-    opened = now
+    let path = path.folder
+    if let kept = folders[path], now - kept.opened < Postman.memory, isCurrent(kept, path) {
+      return kept.folder
+    }
+    if folders.count >= Limits.foldersKept { folders = [:] }
+    folders[path] = nil
+    let folder = try Folder(path)
+    guard let watch else {
+      folders[path] = Kept(folder: folder, opened: now, mark: nil)
+      return folder
+    }
+    if let mark = watch.watch(folder) {
+      folders[path] = Kept(folder: folder, opened: now, mark: mark)
+    }
     return folder
+  }
+
+  private func isCurrent(_ kept: Kept, _ path: Path) -> Bool {
+    guard let watch, let mark = kept.mark else { return true }
+    return watch.isCurrent(path, mark)
   }
 }

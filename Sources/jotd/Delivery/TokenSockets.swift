@@ -13,40 +13,59 @@ final class TokenSockets: Sendable {
   }
 
   private struct Served {
-    let delivery: SocketDelivery
+    var delivery: SocketDelivery
     let listener: Listener
     let current: Current
   }
 
   private let served = Mutex<[Path: Served]>([:])
-  private let connections: Connections
+  /// Those of all token sockets together.
+  let connections = Connections(.tokens())
 
-  init(_ connections: Connections) { self.connections = connections }
-
-  /// Makes `token` what the socket gives, and makes the socket if it is not there, or is not as
-  /// configured any more. Not to be called on the event loop.
-  func serve(_ token: [UInt8], at delivery: SocketDelivery) throws(Failure) {
-    let known = served.withLock { $0[delivery.path] }
-    if let known, known.delivery == delivery, known.listener.isInPlace {
-      return known.current.token.withLock { $0 = token }
+  /// Makes `token`, of the identity of that name, what the socket gives, and makes the socket if it
+  /// is not there, or is not as configured any more. Not to be called on the event loop.
+  func serve(
+    _ token: [UInt8], of identity: String, at delivery: SocketDelivery
+  ) throws(Failure) {
+    if let known = served.withLock({ $0[delivery.path] }), known.listener.isInPlace {
+      known.current.token.withLock { $0 = token }
+      let (owner, group, mode) = (delivery.owner, delivery.group, delivery.mode)
+      guard
+        known.delivery != delivery || !known.listener.has(owner: owner, group: group, mode: mode)
+      else { return }
+      try known.listener.change(
+        owner: delivery.owner, group: delivery.group, mode: delivery.mode)
+      return served.withLock { $0[delivery.path]?.delivery = delivery }
     }
     // Forgotten first: should the new one fail, this one must not be taken for it.
     close(delivery.path)
     let current = Current(token)
     let listener = try Listener(
-      delivery.path, owner: delivery.owner, group: delivery.group, mode: delivery.mode
-    ) { [connections] channel, peer in
-      guard connections.admit(channel, peer.user) != nil else {
+      delivery.path, owner: delivery.owner, group: delivery.group, mode: delivery.mode,
+      handedOver: identity
+    ) { [connections] channel, user in
+      guard let user, connections.admit(channel, user, isOperator: false) != nil else {
         throw Failure("there is no room for another connection")
       }
+      let answer = ByteBuffer(bytes: current.token.withLock(\.self))
       try channel.pipeline.syncOperations.addHandler(
-        TokenConnection(
-          channel.eventLoop.makeSucceededFuture(current.token.withLock(\.self))))
+        TokenConnection(channel.eventLoop.makeSucceededFuture(answer)))
     }
     listener.begin()
     served.withLock {
       $0[delivery.path] = Served(delivery: delivery, listener: listener, current: current)
     }
+  }
+
+  /// What callers find there: the token that the socket gives, unless somebody took it away.
+  func look(at delivery: SocketDelivery) -> Found {
+    guard let known = served.withLock({ $0[delivery.path] }), known.listener.isInPlace else {
+      return .nothing
+    }
+    return .file(
+      known.current.token.withLock(\.self),
+      isAsConfigured: known.listener.has(
+        owner: delivery.owner, group: delivery.group, mode: delivery.mode))
   }
 
   /// Ends the socket at `path`, if there is one.
@@ -65,12 +84,12 @@ final class TokenConnection: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  private let answer: EventLoopFuture<[UInt8]>
+  private let answer: EventLoopFuture<ByteBuffer>
   private var isWritten = false
   private var isInputClosed = false
   private var end: Scheduled<Void>?
 
-  init(_ answer: EventLoopFuture<[UInt8]>) { self.answer = answer }
+  init(_ answer: EventLoopFuture<ByteBuffer>) { self.answer = answer }
 
   func channelActive(context: ChannelHandlerContext) {
     let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
@@ -80,11 +99,14 @@ final class TokenConnection: ChannelInboundHandler {
     }
   }
 
-  private func write(_ answer: [UInt8], _ context: ChannelHandlerContext) {
+  private func write(_ answer: ByteBuffer, _ context: ChannelHandlerContext) {
     guard context.channel.isActive else { return }
     let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-    let buffer = context.channel.allocator.buffer(bytes: answer)
-    context.writeAndFlush(wrapOutboundOut(buffer)).whenComplete { _ in
+    // First, because a client that has gone ends the connection while it is written to.
+    end = context.eventLoop.scheduleTask(in: .microseconds(Limits.requestTime.microseconds)) {
+      bound.value.1.close(promise: nil)
+    }
+    context.writeAndFlush(wrapOutboundOut(answer)).whenComplete { _ in
       let (connection, context) = bound.value
       connection.isWritten = true
       // Closing at once would take the answer back from a client that has sent something
@@ -94,9 +116,6 @@ final class TokenConnection: ChannelInboundHandler {
       } else {
         context.close(mode: .output, promise: nil)
       }
-    }
-    end = context.eventLoop.scheduleTask(in: .microseconds(Limits.requestTime.microseconds)) {
-      bound.value.1.close(promise: nil)
     }
   }
 

@@ -13,23 +13,22 @@ final class Daemon {
   private let log: Logger
   private let systemd = ServiceManager()
   private var clock: WallClock!
-  private var lanes: DeliveryLanes!
+  private var deliveries: DeliveryWorkers!
   private var rotator: Rotator
-  private var secret: SecretKeeper
+  private var secret: SecretKeeper!
+  private var settings: Settings
+  private var lock: RunLock?
+  private var reloader: Reloader<NewConfiguration>!
   private let board: Noticeboard
-  private let connections = Connections()
-  private let sockets: TokenSockets
+  private let connections = Connections(.query())
+  private let credentialConnections = Connections(.credentials())
   private let holds = Holds()
-  private var service: QueryService!
-  private var credentials: Listener?
+  private var served: ServedSockets!
+  private var credentialService: CredentialService!
   private var hooks: HookRunner!
-  private var socket: SocketSettings?
-  private var listener: Listener?
   /// Who is to be called back once the tokens they asked for are delivered, or fail to be.
   private var callers: [(names: Set<String>, call: @Sendable () -> Void)] = []
   private var signals: Signals!
-  private let patience = DispatchSource.makeTimerSource(queue: .main)
-  private var isPatienceArmed = false
   /// READY=1 is owed: at the start, and after a reload.
   private var owesReady = true
   private var isReady = false
@@ -41,50 +40,98 @@ final class Daemon {
     self.journal = journal
     log = Logger(label: "jotd") { _ in JournalHandler(journal) }
     rotator = Rotator(signer: prepared.signer)
-    secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
+    settings = prepared.settings
     board = Noticeboard(
-      Noticeboard.General(access: Access(prepared.settings), signer: prepared.signer))
-    sockets = TokenSockets(connections)
-    lanes = DeliveryLanes(sockets) { [weak self] in
-      DispatchQueue.main.async { MainActor.assumeIsolated { self?.turn() } }
-    }
+      Noticeboard.General(
+        access: Access(prepared.settings), signer: prepared.signer,
+        configuration: prepared.settings.version))
     clock = try WallClock { [weak self] step in self?.wake(step) }
-    // A Dispatch source must not be let go before it was resumed, as it is when this throws.
-    patience.schedule(deadline: .distantFuture)
-    patience.resume()
-    hooks = HookRunner { [weak self] event in self?.hear(event) }
+    deliveries = DeliveryWorkers { [weak self] news in self?.hear(news) }
+    hooks = HookRunner(board) { [weak self] event in self?.hear(event) }
     hooks.configure(prepared.settings.hooks)
-    service = QueryService(board, holds, control)
+    let answers = DispatchQueue(label: "jotd.answers")
+    let service = QueryService(board, holds, Turns { work in answers.async { work() } }, control)
+    credentialService = CredentialService(
+      board, holds, service.renewals, report: control.report)
+    served = ServedSockets(
+      query: { [connections] (settings) throws(Failure) in
+        try Listener(settings, service, connections)
+      },
+      credentials: { [credentialService, credentialConnections] (path) throws(Failure) in
+        try Listener(credentials: path, credentialService!, credentialConnections)
+      })
+    reloader = makeReloader()
   }
 
-  /// Delivers what is due and comes back; the rest happens on the main queue. Throws when the
-  /// query socket cannot be served: nothing was delivered then.
-  func start(_ prepared: Preparation) throws(Failure) {
+  /// Delivers what is due and comes back; the rest happens on the main queue. Throws when a
+  /// socket cannot be served, or another jotd runs with this configuration: nothing was delivered
+  /// then.
+  func start(_ prepared: Preparation) throws {
     signals = try Signals { [weak self] number, name in
-      if number == SIGHUP { self?.reload() } else { self?.stop(name) }
+      if number == SIGHUP { self?.reloader.reload() } else { self?.stop(name) }
     }
-    patience.setEventHandler { MainActor.assumeIsolated { self.losePatience() } }
     systemd.keepWatchdog()
     log.report(.started(version: version, identities: prepared.settings.identities.count))
     for warning in prepared.warnings { log.report(.warning(warning)) }
-    secret.watch { [weak self] in self?.turn() }
+    for warning in HandedOver.warnings { log.report(.warning(warning)) }
+    try takeLock()
+    watchSecret(prepared)
     // Armed before the time is first read, so that no setting of the clock is missed.
     _ = try clock.arm(nil)
     rotator.apply(prepared.settings.identities, at: .now)
     // Whoever asks before the first token is told that it is missing, not that nothing is.
     board.post(rotator.takeChanged())
-    try openSocket(prepared.settings.socket)
-    takeStock(prepared.settings)
+    boundConnections()
+    try openSockets()
+    deliveries.configure(settings)
     turn()
+  }
+
+  private func takeLock() throws {
+    let path = path
+    let taken = waiting(for: Limits.patience, "jotd.lock") {
+      Result { () throws(Failure) in try RunLock.take(for: path) }
+    } late: {
+      if case .success(let lock) = $0 { lock?.release() }
+    }
+    lock = try taken?.get()
+  }
+
+  /// A socket whose disk hangs comes when that comes back; the deliveries do not wait for it.
+  private func openSockets() throws {
+    let (served, socket) = (served!, settings.socket)
+    let prepared = waiting(for: Limits.patience, "jotd.sockets") {
+      Result { () throws(Finding) in try served.prepare(socket) }
+    } late: { [weak self] result in
+      DispatchQueue.main.async { MainActor.assumeIsolated { self?.openLate(result) } }
+    }
+    guard let prepared else {
+      return log.report(
+        .warning("the sockets of the configuration hang: does a disk? They come when it does"))
+    }
+    served.commit(try prepared.get())
+  }
+
+  private func openLate(_ result: Result<ServedSockets.Prepared, Finding>) {
+    switch result {
+    case .success(let prepared):
+      // A reload may have come before.
+      guard served.isEmpty else {
+        return DispatchQueue(label: "jotd.sockets").async { [served] in served!.abandon(prepared) }
+      }
+      served.commit(prepared)
+      if isReady { served.begin() }
+    case .failure(let finding): log.report(.warning("\(finding)"))
+    }
   }
 
   /// The one place that drives the rotator: collects outcomes, advances, and sleeps again.
   private func turn() {
     guard !isStopping else { return }
-    refreshKey()
+    secret.look(at: .now)
     var random = SystemRandomNumberGenerator()
-    for outcome in lanes.collect() {
-      rotator.finish(outcome.job, outcome.failure, at: .now, random: &random)
+    for (job, outcome) in deliveries.collect() {
+      rotator.finish(job.id, outcome, at: .now, random: &random)
     }
     rotator.advance(to: .now, random: &random)
     carryOut(rotator.takeOrders())
@@ -109,8 +156,17 @@ final class Daemon {
       case .report(let event): hear(event)
       }
     }
-    if !jobs.isEmpty { lanes.submit(jobs) }
-    armPatience()
+    deliveries.carryOut(jobs)
+  }
+
+  private func hear(_ news: DeliveryWorkers.News) {
+    switch news {
+    case .ended: break
+    case .hanging(let jobs): for job in jobs { rotator.noteHanging(job.id, at: .now) }
+    case .changed(let paths): rotator.noteChanges(at: paths, now: .now)
+    case .blind(let failure): log.report(.warning("\(failure)"))
+    }
+    turn()
   }
 
   /// What happened goes to the journal, and to whoever else has to know.
@@ -118,11 +174,15 @@ final class Daemon {
     log.report(event)
     switch event {
     case .rotated(let token): hooks.rotated(token.identity)
-    case .hookFailed, .hookRecovered:
-      let faults = hooks.faults.map { "the hook \($0.key) failed: \($0.value)" }.sorted()
-      board.change { $0.hookFaults = faults }
+    case .kept(let token): hooks.kept(token.identity)
+    case .hookFailed, .hookRecovered: postHookFaults()
     default: break
     }
+  }
+
+  private func postHookFaults() {
+    let faults = hooks.faults.map { "the hook \($0.key) failed: \($0.value)" }.sorted()
+    board.change { $0.hookFaults = faults }
   }
 
   // MARK: The query socket
@@ -135,7 +195,8 @@ final class Daemon {
       board.post(changed)
       let lateness = rotator.lateness
       board.change { $0.lateness = lateness }
-      for (standing, before) in zip(changed, before) where standing.token?.compact != before {
+      for (standing, before) in zip(changed, before)
+      where standing.token?.compact != before || standing.token == nil && !standing.isAwaited {
         holds.release(standing.identity.name)
       }
     }
@@ -148,82 +209,38 @@ final class Daemon {
   /// What the query service asks for, carried out on the main queue.
   private var control: QueryService.Control {
     QueryService.Control(
-      rotate: { [weak self] names, done in
+      rotate: { [weak self] names, onlyToGain, done in
         DispatchQueue.main.async {
           MainActor.assumeIsolated {
             guard let self else { return }
             self.callers.append((names, done))
-            self.rotator.rotate(names, at: .now)
+            self.rotator.rotate(names, onlyToGain: onlyToGain, at: .now)
             self.turn()
           }
         }
       },
       reload: { [weak self] done in
         DispatchQueue.main.async {
-          MainActor.assumeIsolated { if let self { done(self.reload()) } }
+          MainActor.assumeIsolated { self?.reloader.reload(done) }
         }
       },
       report: { [log] event in log.report(event) })
   }
 
-  /// Serves the query socket that is configured now, in place of the one before.
-  private func openSocket(_ wanted: SocketSettings?) throws(Failure) {
-    guard wanted != socket else { return }
-    if listener?.isHandedOver != true {
-      // At another path, the new one is there before the old one goes.
-      if wanted?.path == socket?.path { listener?.close() }
-      let new = try wanted.map { (wanted) throws(Failure) in
-        try Listener(wanted, service, connections)
-      }
-      if wanted?.path != socket?.path { listener?.close() }
-      listener = new
-    }
-    if wanted?.credentials != socket?.credentials, credentials?.isHandedOver != true {
-      let service = CredentialService(board, holds, report: control.report)
-      let new = try wanted?.credentials.map { (path) throws(Failure) in
-        try Listener(credentials: path, service, connections)
-      }
-      credentials?.close()
-      credentials = new
-    }
-    socket = wanted
-    if isReady { beginServing() }
-  }
-
-  /// From READY on: whoever asked before waits, and is not told that tokens are missing.
-  private func beginServing() {
-    listener?.begin()
-    credentials?.begin()
-  }
-
-  // MARK: Hanging deliveries
-
-  /// The timer for hanging deliveries runs only while there are deliveries.
-  private func armPatience() {
-    guard isPatienceArmed != (rotator.running > 0) else { return }
-    isPatienceArmed = rotator.running > 0
-    let interval = Int(Limits.patience.microseconds)
-    if isPatienceArmed {
-      patience.schedule(
-        deadline: .now() + .microseconds(interval), repeating: .microseconds(interval))
-    } else {
-      patience.schedule(deadline: .distantFuture)
-    }
-  }
-
-  private func losePatience() {
-    for job in lanes.findHanging() { rotator.noteHanging(job, at: .now) }
-    turn()
-  }
-
   // MARK: What changes from outside
 
-  private func refreshKey() {
-    guard let news = secret.look(at: .now) else { return }
+  private func watchSecret(_ prepared: Preparation) {
+    secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint) { [weak self] news in
+      self?.hear(news)
+    }
+  }
+
+  private func hear(_ news: SecretKeeper.News) {
     switch news {
     case .failed(let failure):
       log.report(.secretUnreadable(failure))
       board.change { $0.secretFault = failure.description }
+    case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
       if hadFailed { log.report(.secretReadable) }
       board.change {
@@ -233,67 +250,74 @@ final class Daemon {
       for warning in warnings { log.report(.warning(warning)) }
       rotator.use(signer, at: .now)
     }
+    turn()
   }
 
   /// Applies the configuration files as they are now, whole or not at all.
-  @discardableResult
-  private func reload() -> Result<Changes, QueryService.Refused> {
-    systemd.reloading()
-    owesReady = true
-    defer { turn() }
-    do {
-      let prepared = try Preparation(path)
-      do throws(Failure) { try openSocket(prepared.settings.socket) } catch {
-        throw QueryService.Refused(reason: error.description)
-      }
-      return .success(apply(prepared))
-    } catch {
-      let reason = (error as? QueryService.Refused)?.reason ?? "\(error)"
-      log.report(.reloadRefused(reason))
-      board.change {
-        $0.refusedReload = reason
-        $0.refusedReloads += 1
-      }
-      return .failure(QueryService.Refused(reason: reason))
-    }
+  private func makeReloader() -> Reloader<NewConfiguration> {
+    let (path, served) = (path, served!)
+    return Reloader(
+      prepare: { NewConfiguration.prepare(path, served) },
+      abandon: { served.abandon($0.sockets) },
+      begin: { [weak self] in
+        self?.systemd.reloading()
+        self?.owesReady = true
+      },
+      commit: { [weak self] result in
+        guard let self else { return .failure(ReloadRefused(reason: "jotd stops")) }
+        defer { turn() }
+        switch result {
+        case .success(let new): return .success(commit(new))
+        case .failure(let refused):
+          log.report(.reloadRefused(refused.reason))
+          board.change {
+            $0.refusedReload = refused.reason
+            $0.refusedReloads += 1
+          }
+          return .failure(refused)
+        }
+      })
   }
 
-  private func apply(_ prepared: Preparation) -> Changes {
+  private func commit(_ new: NewConfiguration) -> Changes {
+    let prepared = new.preparation
     for warning in prepared.warnings { log.report(.warning(warning)) }
-    secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint)
-    secret.watch { [weak self] in self?.turn() }
+    served.commit(new.sockets)
+    if isReady { served.begin() }
+    watchSecret(prepared)
     rotator.use(prepared.signer, at: .now)
-    let changes = rotator.apply(prepared.settings.identities, at: .now)
+    var changes = rotator.apply(prepared.settings.identities, at: .now)
+    changes.count(settings.changedBeside(prepared.settings))
+    settings = prepared.settings
+    boundConnections()
     log.report(.reloaded(changes))
-    let access = Access(prepared.settings)
-    board.change {
-      $0.access = access
-      $0.signer = prepared.signer
-      $0.refusedReload = nil
-      $0.secretFault = nil
-      $0.reloads += 1
-    }
+    board.apply(prepared.settings, prepared.signer, rotator.takeChanged())
     hooks.configure(prepared.settings.hooks)
-    board.keep(Set(prepared.settings.identities.map(\.name)))
-    // What was removed or forbidden is not waited for any longer.
+    postHookFaults()
+    // What was removed or forbidden is not waited for any longer, and the rest is asked for anew.
     holds.releaseAll()
-    takeStock(prepared.settings)
+    deliveries.configure(settings)
     return changes
   }
 
-  private func takeStock(_ settings: Settings) {
-    var postman = Postman(sockets)
-    rotator.takeStock(at: .now) { postman.content(at: $0) }
-    if rotator.running == 0 { Postman.sweep(settings.deliveryPlaces.lazy.map(\.delivery)) }
-    Hardening.trimMemory()
+  /// Leaves enough descriptors to rotations, and to the token sockets that listen.
+  private func boundConnections() {
+    let listening = settings.listeningDeliveries
+    connections.keep(.query(listening: listening))
+    credentialConnections.keep(.credentials(listening: listening))
   }
 
   private func announce() {
-    if owesReady, rotator.unsettled == 0 {
+    if owesReady, rotator.unsettled == 0, !deliveries.isSweeping, !reloader.isRunning {
       owesReady = false
       if !isReady {
-        log.report(.ready(identities: rotator.count))
-        beginServing()
+        log.report(
+          .ready(
+            identities: rotator.count, failing: rotator.failing,
+            names: rotator.failingNames(upTo: Limits.namesShown)))
+        // Whoever asked before waits, and is not told that tokens are missing.
+        served.begin()
+        Hardening.trimMemory()
       }
       isReady = true
       systemd.ready()
@@ -302,7 +326,9 @@ final class Daemon {
       rotator.failing > 0
       ? "\(rotator.failing) failing" : rotator.unsettled > 0 ? "delivering" : "all delivered"
     let next = rotator.nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
-    systemd.status("\(counted(rotator.count, "identity")), \(failing)\(next)")
+    systemd.status(
+      "\(counted(rotator.count, "identity")), \(failing)\(next)",
+      refusedReload: board.general.refusedReload)
   }
 
   // MARK: The end
@@ -310,22 +336,31 @@ final class Daemon {
   /// Ends, so that it is started anew: whoever cannot be woken would let every token run out.
   private func giveUp(_ failure: Failure) {
     log.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
+    hooks.close()
     journal.flush(within: Limits.farewell)
     _exit(ExitCode.hostError.rawValue)
   }
 
-  /// Lets running deliveries end, for a bounded time, and exits.
+  /// Lets running deliveries and hooks end, for a bounded time, and exits.
   private func stop(_ signal: String) {
     guard !isStopping else { return }
     isStopping = true
     systemd.stopping()
     log.report(.stopping(signal: signal))
-    listener?.close()
-    credentials?.close()
-    sockets.closeAll()
-    lanes.close()
+    deliveries.close()
+    credentialService.stop()
     let deadline = ContinuousClock.now + Limits.farewell
-    while lanes.isWorking, ContinuousClock.now < deadline { usleep(5_000) }
+    // A disk that hangs keeps its sockets' files, which the next start replaces.
+    let served = served!
+    let ending = DispatchGroup()
+    let deeds =
+      deliveries.farewells + [
+        { @Sendable in served.close() }, { @Sendable [lock] in lock?.release() },
+      ]
+    for deed in deeds { DispatchQueue(label: "jotd.stop").async(group: ending, execute: deed) }
+    _ = ending.wait(timeout: .now() + .microseconds(Int(Limits.farewell.microseconds)))
+    while hooks.isWorking, ContinuousClock.now < deadline { usleep(5_000) }
+    hooks.close()
     journal.flush(within: Limits.farewell / 2)
     systemd.flush(within: Limits.farewell / 2)
     // At once: exit(3) would take libcrypto down under the threads that still use it.

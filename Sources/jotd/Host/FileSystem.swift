@@ -25,6 +25,8 @@ struct FileStatus: Equatable {
   let owner: UInt32
   let group: UInt32
   let bytes: Int64
+  /// How many names it has.
+  let links: UInt64
   let device: UInt64
   let inode: UInt64
   /// Times of the last change of content and of the rest, in nanoseconds since 1970.
@@ -45,6 +47,7 @@ struct FileStatus: Equatable {
     owner = found.st_uid
     group = found.st_gid
     bytes = Int64(found.st_size)
+    links = UInt64(found.st_nlink)
     device = UInt64(found.st_dev)
     inode = UInt64(found.st_ino)
     modified = linux_nanoseconds(found.st_mtim)
@@ -77,6 +80,7 @@ struct Descriptor: ~Copyable {
   struct Options: OptionSet {
     let rawValue: Int32
     static let write = Options(rawValue: O_WRONLY)
+    static let create = Options(rawValue: O_CREAT)
     static let createNew = Options(rawValue: O_CREAT | O_EXCL)
     static let noFollow = Options(rawValue: O_NOFOLLOW)
     static let folder = Options(rawValue: O_DIRECTORY)
@@ -98,7 +102,10 @@ struct Descriptor: ~Copyable {
   // MARK: Content
 
   /// Writes all of `bytes` at the current position.
-  func write(_ bytes: [UInt8]) throws(SystemError) {
+  func write(_ bytes: [UInt8]) throws(SystemError) { try Descriptor.write(bytes, to: number) }
+
+  /// Writes all of `bytes` to an open descriptor that somebody else owns.
+  static func write(_ bytes: [UInt8], to number: Int32) throws(SystemError) {
     var written = 0
     while written < bytes.count {
       written += try result {
@@ -156,9 +163,21 @@ struct Descriptor: ~Copyable {
     try result { fchmod(number, mode_t(mode)) }
   }
 
+  /// Locks the file for this process alone until it is closed (flock(2)); EWOULDBLOCK when
+  /// somebody else has locked it.
+  func lock() throws(SystemError) {
+    try result { linux_lock(number) }
+  }
+
   /// Until the disk has it.
   func sync() throws(SystemError) {
     try result { fsync(number) }
+  }
+
+  /// Whether the file system counts its inodes, and has none left for this user (statvfs(3)).
+  var hasNoInodes: Bool {
+    var found = statvfs()
+    return unsafe fstatvfs(number, &found) == 0 && found.f_files > 0 && found.f_favail == 0
   }
 
   /// Whether the file system has no disk under it (tmpfs, ramfs).
@@ -221,16 +240,21 @@ struct Descriptor: ~Copyable {
 enum FileSystem {
   /// The names in a folder, in no order, without `.` and `..`.
   static func names(in folder: String) throws(SystemError) -> [String] {
+    var names: [String] = []
+    try visit(folder) { names.append($0) }
+    return names
+  }
+
+  /// Calls `use` with each name in a folder, in no order, without `.` and `..`.
+  static func visit(_ folder: String, _ use: (String) -> Void) throws(SystemError) {
     guard let stream = unsafe opendir(folder) else { throw .last }
     defer { unsafe closedir(stream) }
-    var names: [String] = []
     while let entry = unsafe readdir(stream) {
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
         unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
       }
-      if name != "." && name != ".." { names.append(name) }
+      if name != "." && name != ".." { use(name) }
     }
-    return names
   }
 
   /// The bytes of a regular file; EFBIG when it has more than `limit`, EINVAL when it is something
@@ -241,11 +265,41 @@ enum FileSystem {
     return try file.read(upTo: limit)
   }
 
+  /// Makes a new file of mode 0600 with these bytes, and returns once the disk has it. Throws EEXIST
+  /// when anything is there, a link too; after any other error there is no file.
+  static func createOwnerOnly(_ path: String, _ bytes: [UInt8]) throws(SystemError) {
+    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+    let name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
+    let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let parent = try Descriptor.open(folder, [.folder])
+    let file = try parent.open(name, [.write, .createNew, .noFollow])
+    do {
+      // Whatever the umask.
+      try file.changeMode(0o600)
+      try file.write(bytes)
+      try file.sync()
+      try parent.sync()
+    } catch {
+      try? parent.remove(name)
+      throw error
+    }
+  }
+
   /// Of what `path` leads to, links followed.
   static func status(of path: String) throws(SystemError) -> FileStatus {
     var found = stat()
     try result { unsafe stat(path, &found) }
     return FileStatus(found)
+  }
+
+  /// Throws unless this process may execute the program at `path`.
+  static func checkExecutable(_ path: String) throws(SystemError) {
+    try result { unsafe faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) }
+  }
+
+  /// Whether the permissions of `path` are more than its mode says (acl(5)).
+  static func hasAccessList(_ path: String) -> Bool {
+    unsafe linux_has_access_list(path)
   }
 
   /// The fields of /proc/PID/stat (proc(5)) from the end of the process's name on, which is in

@@ -1,58 +1,57 @@
 import Dispatch
-import Glibc
 import Rotation
+import Synchronization
 
-/// Notices that a file was written or replaced (inotify(7)): watches the folders of its path and
-/// of what a link leads to, because a replaced file is another inode.
+/// Notices that a file was written or replaced, until it is let go.
 @MainActor
 final class FileWatch {
-  private let path: String
-  private let queue: Int32
+  /// The folders that are watched; to be used on the queue that the watch was given.
+  let folders: WatchedFolders
   private let source: any DispatchSourceRead
-  private var watched: [Path: Int32] = [:]
 
-  /// `changed` is called on the main queue after anything happened in one of the folders. Nil
-  /// when the kernel gives no watch.
-  init?(_ path: String, changed: @escaping @MainActor () -> Void) {
-    self.path = path
-    queue = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
-    guard queue >= 0 else { return nil }
-    source = DispatchSource.makeReadSource(fileDescriptor: queue, queue: .main)
-    let queue = queue
-    source.setCancelHandler { close(queue) }
-    source.setEventHandler { [weak self] in
-      MainActor.assumeIsolated {
-        self?.drain()
-        self?.renew()
-        changed()
-      }
+  /// `changed` is called on `queue` after anything happened in one of the folders. Nil when the
+  /// kernel gives no watch.
+  init?(_ path: String, on queue: DispatchQueue, changed: @escaping @Sendable () -> Void) {
+    guard let inotify = Inotify() else { return nil }
+    let folders = WatchedFolders(path, inotify)
+    self.folders = folders
+    source = DispatchSource.makeReadSource(fileDescriptor: inotify.descriptor, queue: queue)
+    // `@Sendable`: neither runs on the main queue. The descriptor is open until the source is done.
+    source.setCancelHandler { @Sendable in withExtendedLifetime(inotify) {} }
+    source.setEventHandler { @Sendable in
+      _ = inotify.take()
+      folders.renew()
+      changed()
     }
     source.resume()
-    renew()
+    queue.async { folders.renew() }
   }
 
   isolated deinit { source.cancel() }
+}
 
-  /// Watches the folders as they are now; call again when one may have been replaced.
+/// The folders of a file's path and of what a link there leads to: a replaced file is another
+/// inode, so that not the file is watched. Paths are followed, which can hang.
+final class WatchedFolders: Sendable {
+  private let path: String
+  private let inotify: Inotify
+  private let watched = Mutex<[Path: Inotify.Watch]>([:])
+
+  fileprivate init(_ path: String, _ inotify: Inotify) {
+    self.path = path
+    self.inotify = inotify
+  }
+
+  /// Watches the folders as they are now; call it again when one may have been replaced.
   func renew() {
     let files = [path, FileSystem.resolved(path)].compactMap(\.self)
     let folders = Set(files.map { Path($0).folder })
-    for (folder, watch) in watched where !folders.contains(folder) {
-      inotify_rm_watch(queue, watch)
-      watched[folder] = nil
-    }
-    let events =
-      IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
-      | IN_DELETE_SELF | IN_MOVE_SELF
-    for folder in folders {
-      let watch = unsafe inotify_add_watch(queue, folder.description, UInt32(events))
-      watched[folder] = watch >= 0 ? watch : nil
-    }
-  }
-
-  private func drain() {
-    unsafe withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
-      while unsafe read(queue, buffer.baseAddress!, buffer.count) > 0 {}
+    watched.withLock { watched in
+      for (folder, watch) in watched where !folders.contains(folder) {
+        inotify.forget(watch)
+        watched[folder] = nil
+      }
+      for folder in folders { watched[folder] = try? inotify.watch(folder.description) }
     }
   }
 }

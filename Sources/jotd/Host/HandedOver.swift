@@ -4,28 +4,69 @@ import Glibc
 import Rotation
 import Synchronization
 
-/// The listening sockets that systemd handed over (sd_listen_fds_with_names(3)): each is used once,
-/// by the name of its FileDescriptorName= or by its path.
+/// The listening sockets that systemd handed over (sd_listen_fds_with_names(3)): each is used by
+/// one listener at a time, by its path or by the name of its FileDescriptorName=.
 enum HandedOver {
   private struct Socket {
     let number: Int32
     let name: String
     let path: String
+    /// A Unix stream socket that listens: whatever else was handed over is not used.
+    let isUsable: Bool
+    var isUsed = false
+
+    var isFree: Bool { isUsable && !isUsed }
+
+    func isFor(_ path: Path) -> Bool { self.path.utf8.elementsEqual(path.description.utf8) }
   }
 
   private static let sockets = Mutex<[Socket]?>(nil)
 
-  /// The socket of that name, or at that path; nil when there is none left.
-  static func take(_ name: String?, _ path: Path) -> Int32? {
+  /// Whether there is a socket of that name, or at that path.
+  static func has(_ name: String, _ path: Path) -> Bool {
+    withSockets { all in all.contains { $0.isUsable && ($0.isFor(path) || $0.name == name) } }
+  }
+
+  /// What there is to say of what was handed over and cannot be used.
+  static var warnings: [String] {
+    withSockets { all in
+      all.filter { !$0.isUsable }.map {
+        "systemd handed over \(redacted($0.name, upTo: 64)), which is no Unix stream socket that "
+          + "listens: it is not used (ListenStream= with a path makes one)"
+      }
+    }
+  }
+
+  /// A descriptor of the unused socket at that path, or else of that name, which the caller closes;
+  /// `giveBack` ends its use. Nil when there is none.
+  static func take(_ name: String, _ path: Path) -> Int32? {
+    withSockets { all in
+      guard
+        let index = all.firstIndex(where: { $0.isFree && $0.isFor(path) })
+          ?? all.firstIndex(where: { $0.isFree && $0.name == name })
+      else { return nil }
+      let number = fcntl(all[index].number, F_DUPFD_CLOEXEC, 0)
+      guard number >= 0 else { return nil }
+      all[index].isUsed = true
+      return number
+    }
+  }
+
+  /// Ends the use of the socket that `take` gave for these.
+  static func giveBack(_ name: String, _ path: Path) {
+    withSockets { all in
+      let index =
+        all.firstIndex { $0.isUsed && $0.isFor(path) }
+        ?? all.firstIndex { $0.isUsed && $0.name == name }
+      if let index { all[index].isUsed = false }
+    }
+  }
+
+  private static func withSockets<Value>(_ use: (inout [Socket]) -> Value) -> Value {
     sockets.withLock { known in
       var all = known ?? received()
       defer { known = all }
-      guard
-        let index = all.firstIndex(where: {
-          $0.name == name || $0.path.utf8.elementsEqual(path.description.utf8)
-        })
-      else { return nil }
-      return all.remove(at: index).number
+      return use(&all)
     }
   }
 
@@ -44,7 +85,8 @@ enum HandedOver {
         number: number, name: unsafe text.map { unsafe String(cString: $0) } ?? "",
         path: String(
           decoding: path.prefix(Int(max(0, length))).lazy.map { UInt8(bitPattern: $0) },
-          as: UTF8.self))
+          as: UTF8.self),
+        isUsable: linux_is_listening(number) == 1)
     }
   }
 }

@@ -1,188 +1,241 @@
-import CLinux
+import DequeModule
 import Dispatch
-import Glibc
 import Rotation
 
 /// Runs hooks after rotations: once for all that come together, each beside the others, and never
-/// the same one twice at a time. Nothing waits for a hook.
+/// the same one twice at a time. No rotation waits for a hook, and a hook waits for others' only
+/// while as many are at work as the limits allow.
+///
+/// A hook is gathering, then waiting, then running; a rotation that comes while it runs makes it
+/// gather anew at its end.
 @MainActor
 final class HookRunner {
+  private struct Run {
+    let worker: DispatchQueue
+    let names: Set<String>
+    let since: ContinuousClock.Instant
+    /// It had to be ended the last time.
+    let isSlow: Bool
+    /// It has taken so long that another may run in its place.
+    var isHanging = false
+  }
+
+  /// The hooks of each identity, and all of them.
   private var hooks: [String: [Hook]] = [:]
+  private var known: Set<Hook> = []
   /// The identities for which each hook is to run next.
   private var due: [Hook: Set<String>] = [:]
-  private var running: Set<Hook> = []
-  private var isGathering = false
+  /// In the order of their times, which is the order in which they came.
+  private var gathering: Deque<(hook: Hook, until: ContinuousClock.Instant)> = []
+  private var isGatheringArmed = false
+  /// Those that had to be ended the last time wait apart, so that nobody waits for them twice.
+  private var waiting: Deque<Hook> = []
+  private var slowWaiting: Deque<Hook> = []
+  private var slow: Set<Hook> = []
+  private var running: [Hook: Run] = [:]
+  private var isPatienceArmed = false
+  /// The processes that could not be ended, by their hook.
+  private var immortals: [Hook: Int32] = [:]
   /// What failed last time, by hook.
   private(set) var faults: [Hook: Failure] = [:]
   private let report: @MainActor (Event) -> Void
-  private let lanes = (0..<Limits.hookLanes).map { DispatchQueue(label: "jotd.hook.\($0)") }
+  private let board: Noticeboard
+  private let processes = ProcessRunner()
+  /// The identities whose token is an earlier run's, of which nobody knows whom it reached.
+  private var kept: Set<String> = []
+  /// The identities for which units have yet to be restarted, and how often that failed in a row.
+  private var unserved: [Hook: Set<String>] = [:]
+  private var attempts: [Hook: Int] = [:]
+  // Private serial queues: a thread while it has work, none when idle.
+  private var idle: [DispatchQueue] = []
 
-  /// `report` is told of failures, recoveries and output; `faults` has changed by then.
-  init(report: @escaping @MainActor (Event) -> Void) { self.report = report }
+  /// `report` is told of failures, recoveries and output; `faults` has changed by then. The board
+  /// knows which units have their identity's token already.
+  init(_ board: Noticeboard, report: @escaping @MainActor (Event) -> Void) {
+    self.board = board
+    self.report = report
+  }
 
-  /// The hooks of each identity, by name. Faults of hooks that went are forgotten.
+  /// The hooks of each identity, by name. What hooks that went were to do, and their faults, are
+  /// forgotten; one that runs goes on to its end.
   func configure(_ hooks: [String: [Hook]]) {
     self.hooks = hooks
-    let all = Set(hooks.values.joined())
-    faults = faults.filter { all.contains($0.key) }
-    due = due.filter { all.contains($0.key) }
+    known = Set(hooks.values.joined())
+    for (hook, names) in due {
+      let left = names.filter { hooks[$0]?.contains(hook) ?? false }
+      due[hook] = left.isEmpty ? nil : left
+    }
+    gathering.removeAll { due[$0.hook] == nil }
+    waiting.removeAll { due[$0] == nil }
+    slowWaiting.removeAll { due[$0] == nil }
+    slow.formIntersection(known)
+    faults = faults.filter { known.contains($0.key) }
+    attempts = attempts.filter { known.contains($0.key) }
   }
 
   /// Notes that `identity` was rotated; its hooks run soon.
   func rotated(_ identity: String) {
-    guard let hooks = hooks[identity], !hooks.isEmpty else { return }
-    for hook in hooks { due[hook, default: []].insert(identity) }
-    guard !isGathering else { return }
-    isGathering = true
-    let pause = DispatchTimeInterval.microseconds(Int(Limits.hookGathering.microseconds))
-    DispatchQueue.main.asyncAfter(deadline: .now() + pause) {
-      MainActor.assumeIsolated {
-        self.isGathering = false
-        self.runDue()
-      }
+    kept.remove(identity)
+    for hook in hooks[identity] ?? [] { ask(hook, [identity]) }
+  }
+
+  /// Notes that `identity` has the token of an earlier run, which may have ended before its hooks
+  /// did: units that began before that token was made are restarted.
+  func kept(_ identity: String) {
+    kept.insert(identity)
+    for hook in hooks[identity] ?? [] where hook.isRestart { ask(hook, [identity]) }
+  }
+
+  private func ask(_ hook: Hook, _ identities: Set<String>) {
+    if due[hook] == nil, running[hook] == nil { gather(hook) }
+    due[hook, default: []].formUnion(identities)
+  }
+
+  /// Whether a program is at work.
+  var isWorking: Bool { processes.isRunning }
+
+  /// Kills the programs that run, and lets nothing begin any more.
+  func close() { processes.close() }
+
+  // MARK: Gathering
+
+  private func gather(_ hook: Hook) {
+    gathering.append((hook, .now + Limits.hookGathering))
+    armGathering()
+  }
+
+  private func armGathering() {
+    guard !isGatheringArmed, let first = gathering.first else { return }
+    isGatheringArmed = true
+    after(first.until - .now) {
+      $0.isGatheringArmed = false
+      $0.endGathering()
     }
   }
 
-  private func runDue() {
-    for (hook, identities) in due where !running.contains(hook) {
-      due[hook] = nil
-      running.insert(hook)
-      let lane = lanes[abs(hook.hashValue % lanes.count)]
-      lane.async {
-        let outcome = hook.carryOut(for: identities)
-        DispatchQueue.main.async { MainActor.assumeIsolated { self.finish(hook, outcome) } }
+  private func endGathering() {
+    while let first = gathering.first, first.until <= .now {
+      gathering.removeFirst()
+      if slow.contains(first.hook) {
+        slowWaiting.append(first.hook)
+      } else {
+        waiting.append(first.hook)
       }
+    }
+    armGathering()
+    startWaiting()
+  }
+
+  // MARK: Running
+
+  private func startWaiting() {
+    while hasRoom, let hook = waiting.popFirst() { start(hook, isSlow: false) }
+    while running.values.count(where: \.isSlow) < Limits.slowHooks,
+      let hook = slowWaiting.popFirst()
+    { start(hook, isSlow: true) }
+    if !waiting.isEmpty { armPatience() }
+  }
+
+  /// Whether one more hook may run that is not known to be slow.
+  private var hasRoom: Bool {
+    let others = running.values.lazy.filter { !$0.isSlow }
+    return others.count < Limits.hooksAtWork
+      && others.count(where: { !$0.isHanging }) < Limits.hookLanes
+  }
+
+  private func start(_ hook: Hook, isSlow: Bool) {
+    guard var names = due.removeValue(forKey: hook) else { return }
+    var madeAt: Int64?
+    if case .restart(let unit) = hook {
+      // A unit that started meanwhile has what it would be restarted for.
+      names = names.filter { !board.isCurrent(unit, $0) }
+      guard !names.isEmpty else { return }
+      if names.isSubset(of: kept) { madeAt = names.compactMap { board[$0]?.token?.issuedAt }.max() }
+    }
+    let worker = idle.popLast() ?? DispatchQueue(label: "jotd.hook")
+    let run = Run(worker: worker, names: names, since: .now, isSlow: isSlow)
+    running[hook] = run
+    let (processes, immortal, since) = (processes, immortals[hook], madeAt)
+    worker.async {
+      let outcome =
+        if let immortal, processes.isImmortal(immortal) {
+          Hook.Outcome(.immortal(pid: immortal), [])
+        } else {
+          hook.carryOut(for: run.names, unlessStartedSince: since, with: processes)
+        }
+      DispatchQueue.main.async { MainActor.assumeIsolated { self.finish(hook, outcome) } }
     }
   }
 
   private func finish(_ hook: Hook, _ outcome: Hook.Outcome) {
-    running.remove(hook)
+    let run = running.removeValue(forKey: hook)
+    if let run { idle.append(run.worker) }
+    immortals[hook] = outcome.immortal
     let before = faults[hook]
-    faults[hook] = outcome.failure
+    // A hook that is configured no more would never recover.
+    faults[hook] = known.contains(hook) ? outcome.failure : nil
+    if outcome.isLate, known.contains(hook) { slow.insert(hook) } else { slow.remove(hook) }
     for line in outcome.output { report(.hookOutput(hook: hook.description, line: line)) }
+    // systemd goes on with what takes long.
+    let isRetried = outcome.failure != nil && hook.isRestart && !outcome.isLate
+    if isRetried, known.contains(hook) {
+      retry(hook, run?.names ?? [])
+    } else {
+      attempts[hook] = nil
+      // What was to be tried again for them is done.
+      if outcome.failure == nil, let run { unserved[hook]?.subtract(run.names) }
+    }
     if let failure = outcome.failure {
-      if failure != before { report(.hookFailed(hook: hook.description, failure)) }
+      if failure != before {
+        report(.hookFailed(hook: hook.description, failure, isRetried: isRetried))
+      }
     } else if before != nil {
       report(.hookRecovered(hook: hook.description))
     }
-    runDue()
-  }
-}
-
-extension Hook: CustomStringConvertible {
-  var description: String {
-    switch self {
-    case .reload(let unit): "reload \(unit)"
-    case .signal(let file, _, let name): "signal \(name) to the process of \(file)"
-    case .run(let words): "run \(String(decoding: words[0], as: UTF8.self))"
-    }
-  }
-}
-
-// MARK: - What a hook does, on a lane
-
-extension Hook {
-  struct Outcome: Sendable {
-    var failure: Failure?
-    var output: [String] = []
+    if due[hook] != nil { gather(hook) }
+    startWaiting()
   }
 
-  fileprivate func carryOut(for identities: Set<String>) -> Outcome {
-    switch self {
-    case .reload(let unit):
-      // Says nothing when it works, and why when it does not.
-      var outcome = run(["/usr/bin/systemctl", "--no-ask-password", "reload", unit], identities)
-      if let failure = outcome.failure {
-        let words = outcome.output.joined(separator: "; ")
-        outcome.failure = Failure("\(failure)\(words.isEmpty ? "" : ": \(words)")")
-        outcome.output = []
+  /// A unit that could not be restarted has a token that runs out, perhaps before the next rotation.
+  private func retry(_ hook: Hook, _ names: Set<String>) {
+    let isPlanned = unserved[hook] != nil
+    unserved[hook, default: []].formUnion(names)
+    if isPlanned { return }
+    let count = attempts[hook, default: 0]
+    attempts[hook] = count + 1
+    // From the first pause to the longest takes six doublings.
+    after(min(Limits.firstRetry * (1 << min(count, 6)), Limits.longestRetry)) { runner in
+      let left = (runner.unserved.removeValue(forKey: hook) ?? []).filter {
+        runner.hooks[$0]?.contains(hook) ?? false
       }
-      return outcome
-    case .signal(let file, let number, _):
-      do throws(Failure) {
-        try signal(file, number)
-        return Outcome()
-      } catch { return Outcome(failure: error) }
-    case .run(let words):
-      return run(words.map { String(decoding: $0, as: UTF8.self) }, identities)
+      if !left.isEmpty { runner.ask(hook, left) }
     }
   }
 
-  /// Signals the process of a pid file, unless the number has gone to another since: the process
-  /// is held by a pidfd first, and then must be older than the file, and of the file's owner.
-  private func signal(_ file: Path, _ number: Int32) throws(Failure) {
-    do {
-      let opened = try Descriptor.open(file.description, [.noFollow, .nonBlocking])
-      let status = try opened.status()
-      let text = String(decoding: try opened.read(upTo: 64), as: UTF8.self)
-      guard status.kind == .file,
-        let pid = Int32(text.split(whereSeparator: \.isWhitespace).first ?? ""), pid > 1
-      else { throw Failure("\(file) holds no process number") }
-      let process = Descriptor(owning: try result { linux_open_process(pid) })
-      let owner = try FileSystem.status(of: "/proc/\(pid)").owner
-      guard status.owner == 0 || status.owner == owner else {
-        throw Failure("\(file) does not belong to root or to the user of process \(pid)")
+  // MARK: Hanging hooks
+
+  /// While hooks wait, the first that takes too long makes room for another.
+  private func armPatience() {
+    let since = running.values.lazy.filter { !$0.isSlow && !$0.isHanging }.map(\.since).min()
+    guard !isPatienceArmed, let since else { return }
+    isPatienceArmed = true
+    after(since + Limits.hookPatience - .now) {
+      $0.isPatienceArmed = false
+      let long = ContinuousClock.now - Limits.hookPatience
+      $0.running = $0.running.mapValues { run in
+        var run = run
+        run.isHanging = run.since <= long
+        return run
       }
-      guard let began = Hook.startOf(pid), began <= Double(status.modified) / 1e9 + 1 else {
-        throw Failure("\(file) is stale: process \(pid) began after it was written")
-      }
-      try result { linux_signal_process(process.number, number) }
-    } catch let failure as Failure {
-      throw failure
-    } catch let error as SystemError {
-      throw Failure("\(file): \(error.reason)", code: error.code)
-    } catch {
-      throw Failure("\(file): \(error)")
+      $0.startWaiting()
     }
   }
 
-  /// When a process began, in seconds since 1970 (proc(5), starttime).
-  private static func startOf(_ pid: Int32) -> Double? {
-    guard let fields = FileSystem.status(ofProcess: "\(pid)"), fields.count > 20,
-      let ticks = Double(fields[20])
-    else { return nil }
-    return Instant.systemStart + ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
-  }
-
-  private func run(_ words: [String], _ identities: Set<String>) -> Outcome {
-    let environment = [
-      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
-      "JOTD_IDENTITIES=\(identities.sorted().joined(separator: " "))",
-    ]
-    let limit = Int32(Limits.hookTime.microseconds / 1000)
-    var output = [CChar](repeating: 0, count: Limits.hookOutputBytes)
-    var length: Int32 = 0
-    let status = unsafe withStrings(words) { words in
-      unsafe withStrings(environment) { environment in
-        unsafe linux_run(words, environment, limit, &output, Int32(output.count), &length)
-      }
-    }
-    let code = errno
-    let text = String(
-      decoding: output.prefix(Int(length)).lazy.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let lines = text.split(whereSeparator: \.isNewline).map { printable(String($0)) }
-    switch status {
-    case 0: return Outcome(output: lines)
-    case -1:
-      return Outcome(failure: Failure("\(words[0]): \(SystemError(code: code).reason)", code: code))
-    case -2:
-      return Outcome(
-        failure: Failure("ended after \(Limits.hookTime.timeSpan), which is the most it may take"),
-        output: lines)
-    default:
-      // waitpid(2): the low seven bits are the signal, the next byte is the exit status.
-      let end = status & 0x7f == 0 ? "exit status \(status >> 8 & 0xff)" : "signal \(status & 0x7f)"
-      return Outcome(failure: Failure(end), output: lines)
+  private func after(_ time: Duration, _ act: @escaping @MainActor (HookRunner) -> Void) {
+    // Rounded up: at its time, and not before.
+    let pause = DispatchTimeInterval.microseconds(Int(max(.zero, time).microseconds) + 1)
+    DispatchQueue.main.asyncAfter(deadline: .now() + pause) {
+      MainActor.assumeIsolated { act(self) }
     }
   }
-}
-
-/// Lends the strings as a C array that ends with a null pointer.
-private func withStrings<Value>(
-  _ strings: [String], _ use: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Value
-) -> Value {
-  var pointers = unsafe strings.map { unsafe strdup($0) }
-  unsafe pointers.append(nil)
-  defer { for index in strings.indices { unsafe free(pointers[index]) } }
-  return unsafe pointers.withUnsafeBufferPointer { unsafe use($0.baseAddress!) }
 }

@@ -1,18 +1,38 @@
+import Dispatch
 import Rotation
 
-/// Holds a configuration against the host that it is to run on.
-enum HostInspection {
-  /// Finds folders that cannot be trusted, which no start and no reload accepts. A folder that is not there is no reason not to start:
-  /// it may come, and deliveries try again.
-  static func inspectTrust(_ settings: Settings, _ findings: Findings) {
-    var known = Known(settings)
-    inspect(settings) { delivery, place, folder in
-      switch folder {
-      case .success(let folder): inspectPlace(delivery, place, folder, &known, findings)
-      case .failure(let failure):
-        if failure.code == 0 { findings.error(place, failure.description) }
-      }
-    }
+/// Holds a configuration against the host that it is to run on. What touches the folders of
+/// deliveries and sockets is done by workers, and waited for as long as something comes back:
+/// a disk that hangs is reported, and the rest is judged.
+struct HostInspection {
+  /// How much is asked of the host.
+  enum Depth: Sendable {
+    /// What no start accepts. What others can change on the host stops nobody but whom it concerns:
+    /// a folder that is not there, or that others can replace, fails its deliveries, which try
+    /// again.
+    case start
+    /// What no reload accepts: beside that, a folder in whose path others can replace things.
+    case reload
+    /// All that would make a delivery fail now.
+    case check
+  }
+
+  private let settings: Settings
+  private let depth: Depth
+  private let findings: Findings
+
+  /// Finds what is wrong with the folders of the deliveries and of the sockets, and warns of those
+  /// who are allowed something and cannot be told.
+  static func inspectPlaces(_ settings: Settings, _ depth: Depth, _ findings: Findings) {
+    let inspection = HostInspection(settings: settings, depth: depth, findings: findings)
+    let mounts = MountTable()
+    let reports = inspection.gather(mounts)
+    inspection.judge(reports)
+    inspection.inspectGroups()
+    Access.inspect(settings, findings)
+    guard depth == .check else { return }
+    AccessInspection.inspect(settings, reports.lazy.compactMap(\.way).first, findings)
+    HookInspection.inspect(settings, mounts.view, findings)
   }
 
   /// Reads the secret, and finds what is wrong or weak about it; nil after an error.
@@ -27,157 +47,163 @@ enum HostInspection {
     }
   }
 
-  /// Finds all that would make a delivery fail now.
-  static func inspectDeliveries(_ settings: Settings, _ findings: Findings) {
-    var known = Known(settings)
-    inspect(settings) { delivery, place, folder in
-      switch folder {
-      case .success(let folder):
-        inspectPlace(delivery, place, folder, &known, findings)
-        for fault in faults(delivery, folder) { findings.error(place, fault) }
-      case .failure(let failure): findings.error(place, failure.description)
+  // MARK: What the workers find
+
+  /// One report for each folder; the folders that did not answer have none.
+  private func gather(_ mounts: MountTable) -> [FolderReport] {
+    let inspections = folders(mounts.view)
+    let arrived = DispatchSemaphore(value: 0)
+    let pool = WorkerPool<FolderInspection, FolderReport>(
+      "inspection", makeWorker: { { $0.report() } }, notify: { arrived.signal() })
+    pool.submit(inspections.map { (mounts.place(of: $0.path), $0) })
+    var reports: [FolderReport] = []
+    var silent: [Path: FolderInspection] = [:]
+    while reports.count + silent.count < inspections.count {
+      let pause = Int(Limits.patience.microseconds)
+      if arrived.wait(timeout: .now() + .microseconds(pause)) == .timedOut {
+        for inspection in pool.findHanging() { silent[inspection.path] = inspection }
+      }
+      for (inspection, report) in pool.collect() {
+        silent[inspection.path] = nil
+        reports.append(report)
       }
     }
+    pool.close()
+    for inspection in silent.values { report(silent: inspection) }
+    return reports
   }
 
-  private static func faults(_ delivery: Delivery, _ folder: Folder) -> [String] {
-    var faults = ownershipFaults(delivery)
-    switch delivery {
-    case .file(let file) where file.inPlace: faults += inPlaceFaults(file, folder)
-    case .file(let file): faults += replacementFaults(file, folder)
-    case .socket(let socket):
-      if let kind = try? folder.descriptor.status(of: socket.path.name).kind, kind != .socket {
-        faults.append("\(socket.path): there is something other than a socket: remove it")
+  private func report(silent folder: FolderInspection) {
+    let text =
+      "\(folder.path) does not answer: is its file system, or the disk under it, in trouble? "
+      + "What is delivered there was not checked"
+    for place in folder.deliveries.map(\.place) + folder.sockets.map(\.place) {
+      if depth == .check { findings.error(place, text) } else { findings.warn(place, text) }
+    }
+  }
+
+  private func folders(_ mounts: MountView) -> [FolderInspection] {
+    let known = FilesRead(settings)
+    var order: [Path] = []
+    var found: [Path: FolderInspection] = [:]
+    func add(_ path: Path, _ edit: (inout FolderInspection) -> Void) {
+      if found[path] == nil {
+        order.append(path)
+        found[path] = FolderInspection(
+          path: path, depth: depth, filesRead: known, mounts: mounts)
+      }
+      edit(&found[path]!)
+    }
+    for (index, (delivery, place)) in settings.deliveryPlaces.enumerated() {
+      add(delivery.path.folder) {
+        $0.deliveries.append(
+          FolderInspection.Target(index: index, delivery: delivery, place: place))
       }
     }
-    if !isInPlace(delivery) {
-      do { try folder.descriptor.checkWritable() } catch {
-        faults.append("\(folder.path): \(user) cannot write there: \(error.reason)")
+    for socket in settings.socket?.places ?? [] {
+      add(socket.path.folder) { $0.sockets.append(socket) }
+    }
+    return order.compactMap { found[$0] }
+  }
+
+  // MARK: What they mean together
+
+  private func judge(_ reports: [FolderReport]) {
+    // What could be meant is worth saying once the document says what is meant.
+    if findings.errors.isEmpty {
+      for warning in reports.flatMap(\.warnings) { findings.warn(warning.place, warning.text) }
+    }
+    var names = [FolderReport.Name?](repeating: nil, count: settings.deliveryPlaces.count)
+    var isOnDisk = [Bool](repeating: false, count: settings.deliveryPlaces.count)
+    for report in reports {
+      for fault in report.faults { findings.error(fault.place, fault.text, code: fault.code) }
+      for (index, name) in report.names { names[index] = name }
+      for index in report.onDisk { isOnDisk[index] = true }
+    }
+    var taken: [FolderReport.Name: Place] = [:]
+    for (name, (delivery, place)) in zip(names, settings.deliveryPlaces) {
+      guard let name else { continue }
+      if let first = taken[name] {
+        findings.error(
+          place, "\(delivery.path) is the same file as the one delivered to in \(first)")
+      }
+      taken[name] = place
+    }
+    warnOfDisks(isOnDisk)
+  }
+
+  /// Tokens that are minted together come due together: a disk has to take them all in the time
+  /// between a rotation and its threshold.
+  private func warnOfDisks(_ isOnDisk: [Bool]) {
+    let needed = Limits.diskTime * isOnDisk.count(where: \.self)
+    var leads: [Path: (identity: Identity, lead: Duration)] = [:]
+    for identity in settings.identities where identity.leastLead < needed {
+      for delivery in identity.deliveries {
+        leads[delivery.path] = (identity, identity.leastLead)
       }
     }
-    return faults
-  }
-
-  /// What a delivery must not be: by inode, because a path can have several names.
-  private struct Known {
-    struct Inode: Hashable {
-      let device: UInt64
-      let inode: UInt64
-    }
-    struct Name: Hashable {
-      let folder: Inode
-      let name: Path
-    }
-
-    /// The files that jotd reads.
-    let read: [Inode: String]
-    /// The places of the deliveries so far.
-    var taken: [Name: Place] = [:]
-
-    init(_ settings: Settings) {
-      var read: [Inode: String] = [:]
-      var paths = settings.files.map { ($0, "the configuration") }
-      if let secret = SecretReader(signing: settings.signing).path {
-        paths.append((secret, "the secret"))
-      }
-      for (path, meaning) in paths {
-        guard let status = try? FileSystem.status(of: path) else { continue }
-        read[Inode(device: status.device, inode: status.inode)] = meaning
-      }
-      self.read = read
+    var warned: Set<String> = []
+    for (isOnDisk, (delivery, place)) in zip(isOnDisk, settings.deliveryPlaces) where isOnDisk {
+      guard let (identity, lead) = leads[delivery.path], warned.insert(identity.name).inserted
+      else { continue }
+      findings.warn(
+        place,
+        "\(delivery.path) is on a disk, and \(identity.name)'s tokens are replaced only "
+          + "\(lead.timeSpan) before their threshold: a disk can take \(needed.timeSpan) to write "
+          + "all files that are delivered to disks. Deliver below /run, which is in memory, or let "
+          + "the tokens live longer")
     }
   }
 
-  private static func inspectPlace(
-    _ delivery: Delivery, _ place: Place, _ folder: Folder, _ known: inout Known,
-    _ findings: Findings
-  ) {
-    if let fault = stickyFault(delivery, folder) { findings.error(place, fault) }
-    if let target = try? folder.descriptor.status(of: delivery.path.name),
-      let meaning = known.read[Known.Inode(device: target.device, inode: target.inode)]
-    {
-      findings.error(place, "\(delivery.path) is \(meaning) itself: deliver elsewhere")
-    }
-    guard let status = try? folder.descriptor.status() else { return }
-    let name = Known.Name(
-      folder: Known.Inode(device: status.device, inode: status.inode),
-      name: Path(delivery.path.name))
-    if let first = known.taken[name], first != place {
-      findings.error(place, "\(delivery.path) is the same file as the one delivered to in \(first)")
-    }
-    known.taken[name] = place
+  private func inspectGroups() {
+    guard let socket = settings.socket, let group = socket.group,
+      let fault = Ownership.fault(group: group, at: socket.path)
+    else { return }
+    findings.error(socket.groupPlace ?? socket.place, fault)
   }
+}
 
-  private static func inPlaceFaults(_ file: FileDelivery, _ folder: Folder) -> [String] {
-    guard let kind = try? folder.descriptor.status(of: file.path.name).kind else {
-      return ["\(file.path) is not there: in_place needs a file that is there already"]
-    }
-    if kind != .file { return ["\(file.path) is not a file"] }
-    guard Accounts.own != 0, file.owner ?? Accounts.own != Accounts.own else { return [] }
-    return [
-      "\(file.path): with in_place, \(user) must stay the owner to write it again: "
-        + "leave the owner out, and let the client's group read it"
-    ]
-  }
-
-  private static func replacementFaults(_ file: FileDelivery, _ folder: Folder) -> [String] {
-    if (try? folder.descriptor.isMountRoot(file.path.name)) == true {
-      return [
-        "\(file.path) is a mount point and cannot be renamed over: mount its folder instead, or "
-          + "set in_place: true (readers can then see a torn file)"
-      ]
-    }
-    do throws(SystemError) {
-      try FileWriter.refuseOtherThanFile(file, folder)
-      return []
-    } catch { return [FileWriter.explain(error, file).description] }
-  }
-
-  private static func ownershipFaults(_ delivery: Delivery) -> [String] {
-    guard !Hardening.mayChangeOwner else { return [] }
-    var faults: [String] = []
-    if let owner = delivery.owner, owner != Accounts.own {
-      faults.append(
-        "\(user) may not give \(delivery.path) to \(Accounts.describe(user: owner)): "
-          + "it needs CAP_CHOWN")
-    }
-    if let group = delivery.group, !Accounts.ownGroups.contains(group) {
-      faults.append(
-        "\(user) may not give \(delivery.path) to the group with gid \(group): "
-          + "it needs CAP_CHOWN, or to be in that group")
-    }
-    return faults
-  }
-
-  private static var user: String { Accounts.describe(user: Accounts.own) }
-
-  private static func isInPlace(_ delivery: Delivery) -> Bool {
-    if case .file(let file) = delivery { file.inPlace } else { false }
-  }
-
-  /// What is given away in a sticky folder could neither be replaced nor removed again.
-  private static func stickyFault(_ delivery: Delivery, _ folder: Folder) -> String? {
-    guard folder.isSticky, let owner = delivery.owner, owner != Accounts.own else { return nil }
+/// What may be given to whom.
+enum Ownership {
+  /// Why the daemon may not give `path` to the group; nil when it may.
+  static func fault(group: UInt32, at path: Path) -> String? {
+    guard !Hardening.mayChangeOwner, !Accounts.ownGroups.contains(group) else { return nil }
     return
-      "\(delivery.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
-      + "are safe: deliver elsewhere, or leave the owner out"
+      "\(Accounts.describe(user: Accounts.own)) may not give \(path) to the group with gid "
+      + "\(group): it needs CAP_CHOWN, or to be in that group"
   }
 
-  /// Opens the folder of each delivery, once for each folder.
-  private static func inspect(
-    _ settings: Settings, report: (Delivery, Place, Result<Folder, Failure>) -> Void
-  ) {
-    var folders: [Path: Result<Folder, Failure>] = [:]
-    for (delivery, place) in settings.deliveryPlaces {
-      let path = delivery.path.folder
-      if case .failure? = folders[path] { continue }
-      let folder = folders[path] ?? open(path)
-      folders[path] = folder
-      report(delivery, place, folder)
+  /// The same for a user.
+  static func fault(owner: UInt32, at path: Path) -> String? {
+    guard !Hardening.mayChangeOwner, owner != Accounts.own else { return nil }
+    return
+      "\(Accounts.describe(user: Accounts.own)) may not give \(path) to "
+      + "\(Accounts.describe(user: owner)): it needs CAP_CHOWN"
+  }
+}
+
+/// The files that jotd reads, by inode, because a path can have several names: nothing may be
+/// delivered over them.
+struct FilesRead: Sendable {
+  struct Inode: Hashable {
+    let device: UInt64
+    let inode: UInt64
+  }
+
+  private var meanings: [Inode: String] = [:]
+
+  init(_ settings: Settings) {
+    var paths = settings.files.map { ($0, "the configuration") }
+    if let secret = SecretReader(signing: settings.signing).path {
+      paths.append((secret, "the secret"))
+    }
+    for (path, meaning) in paths {
+      guard let status = try? FileSystem.status(of: path) else { continue }
+      meanings[Inode(device: status.device, inode: status.inode)] = meaning
     }
   }
 
-  private static func open(_ path: Path) -> Result<Folder, Failure> {
-    do throws(Failure) { return .success(try Folder(path)) } catch { return .failure(error) }
+  subscript(status: FileStatus) -> String? {
+    meanings[Inode(device: status.device, inode: status.inode)]
   }
 }

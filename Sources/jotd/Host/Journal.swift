@@ -26,6 +26,9 @@ final class Journal: Sendable {
   private let queue = DispatchQueue(label: "jotd.journal")
   private let state = Mutex(State())
 
+  /// Whether entries go to journald.
+  var isJournald: Bool { if case .journald = target { true } else { false } }
+
   /// Looks at standard error to choose the target.
   init() {
     target = Journal.isConnected ? .journald : .lines(isTerminal: isatty(2) == 1)
@@ -74,7 +77,7 @@ final class Journal: Sendable {
         ] + fields)
     case .lines(let isTerminal):
       let mark = level >= .warning ? "\(level): " : ""
-      var line = "\(Instant.now.rfc3339) \(mark)\(printable(message))\n"
+      var line = "\(Instant.now.rfc3339) \(mark)\(redacted(message))\n"
       if isTerminal, level >= .warning {
         line = (level >= .error ? "\u{1b}[31m" : "\u{1b}[33m") + line.dropLast() + "\u{1b}[0m\n"
       }
@@ -83,7 +86,7 @@ final class Journal: Sendable {
   }
 
   private static func send(_ fields: [(name: String, value: String)]) {
-    let bytes = fields.map { Array("\($0.name)=\($0.value)".utf8) }
+    let bytes = fields.map { Array("\($0.name)=\(redacted($0.value))".utf8) }
     var vectors: [iovec] = unsafe []
     unsafe vectors.reserveCapacity(bytes.count)
     // One array holds all bytes, so that every vector points into what lives until the call ends.
@@ -155,18 +158,4 @@ extension Logger.Level {
     case .critical: 2
     }
   }
-}
-
-/// `text` on one line and without what steers a terminal: line breaks become semicolons,
-/// tabs spaces, and other control characters are escaped.
-func printable(_ text: String) -> String {
-  let lines = text.split(whereSeparator: \.isNewline).joined(separator: "; ").replacing(
-    "\t", with: " ")
-  guard lines.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
-    return lines
-  }
-  return lines.unicodeScalars.map { scalar in
-    scalar.properties.generalCategory == .control
-      ? "\\u{\(String(scalar.value, radix: 16))}" : String(scalar)
-  }.joined()
 }

@@ -55,17 +55,24 @@ struct JournalEntry {
       case .mintFailed(let identity, let failure):
         JournalEntry(
           .error, "73bd055e608c42eb8d07669e46d58f6b",
-          "\(identity): no token could be made: \(failure). Trying again until it works"
+          "\(identity): no token could be made: \(failure.sentence) Trying again until it works"
         ).about(identity).because(failure)
-      case .deliveryFailed(let identity, let path, let failure):
+      case .deliveryFailed(let identity, let path, let failure, let holdsToken):
         JournalEntry(
           .error, "3c01d667befe4bb5bc207baf701934aa",
-          "\(identity): \(failure). What was delivered before stays; trying again until it works"
+          "\(identity): \(failure.sentence) "
+            + (holdsToken ? "The token delivered before stays" : "Its readers have no token there")
+            + "; trying again until it works"
         ).about(identity).about(path).because(failure)
       case .deliveryRecovered(let identity, let path):
         JournalEntry(
           .notice, "a388de61155248fdbfce8f38135dda5e",
           "\(identity): delivering to \(path) works again"
+        ).about(identity).about(path)
+      case .displaced(let identity, let path, let displacement):
+        JournalEntry(
+          .warning, "b0c5d7de2e0f4a1c9a4f5b8a3d5e6c17",
+          "\(identity): \(path) \(displacement.inWords): it is put back"
         ).about(identity).about(path)
       case .stale(let identity, let expiresAt):
         JournalEntry(
@@ -79,15 +86,15 @@ struct JournalEntry {
           "\(identity): the token in use expired \(expiresAt.rfc3339) and could not be replaced: "
             + "its client is locked out"
         ).about(identity).with("JOTD_EXPIRES_AT", expiresAt.rfc3339)
-      case .removed(let path):
+      case .removed(let path, let isEmptied):
         JournalEntry(
           .info, "f1fb22449aae417d8c4e5b9a5c658f2e",
-          "\(path): removed, because no identity delivers there any more"
+          "\(path): \(isEmptied ? "emptied" : "removed"), because no identity delivers there any more"
         ).about(path)
       case .removalFailed(let path, let failure):
         JournalEntry(
           .warning, "8f3bd2c84c8241ac8888e5f3ef784835",
-          "\(failure). No identity delivers there any more: remove it by hand"
+          "\(failure.sentence) No identity delivers there any more: remove it by hand"
         ).about(path).because(failure)
       case .keyChanged(let keyID):
         JournalEntry(
@@ -97,7 +104,7 @@ struct JournalEntry {
       case .secretUnreadable(let failure):
         JournalEntry(
           .error, "ce80070391cb4eeba1a621745967ba61",
-          "\(failure). The secret read before stays in use; trying again until it works"
+          "\(failure.sentence) The secret read before stays in use; trying again until it works"
         ).because(failure)
       case .secretReadable:
         JournalEntry(
@@ -108,16 +115,25 @@ struct JournalEntry {
           abs(step.microseconds) < 100_000
             ? "the machine resumed from sleep, or its clock was set by less than 100ms"
             : "the clock was set \(step < .zero ? "back" : "forward") by "
-              + "\((step < .zero ? .zero - step : step).timeSpan)")
-      case .refused(let user, let unit, let deed):
+              + Duration.milliseconds((abs(step.microseconds) + 500) / 1_000).timeSpan)
+      case .refused(let user, let name, let unit, let deed):
         JournalEntry(
           .warning, "8d3e3b0bc70b448eb081635409868097",
-          "uid \(user)\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
+          (name.map { "user \(redacted($0)) (uid \(user))" } ?? "uid \(user)")
+            + "\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
         ).with("JOTD_PEER_UID", String(user)).with("JOTD_PEER_UNIT", unit)
-      case .hookFailed(let hook, let failure):
+      case .notRenewed(let identity, let unit, let expiresAt):
+        JournalEntry(
+          .notice, "f1eec0169c0b4479952d617017654e23",
+          "\(identity): \(unit) has the token as its credential, which expires "
+            + "\(expiresAt.rfc3339), and no hook restarts or reloads it for the next one"
+        ).about(identity).with("JOTD_PEER_UNIT", unit)
+          .with("JOTD_EXPIRES_AT", expiresAt.rfc3339)
+      case .hookFailed(let hook, let failure, let isRetried):
         JournalEntry(
           .error, "f7345fd4d6ea4375a2315371b346ad0c",
-          "the hook \(hook) failed: \(failure). It runs again at the next rotation"
+          "the hook \(hook) failed: \(failure.sentence) "
+            + (isRetried ? "Trying again until it works" : "It runs again at the next rotation")
         ).because(failure)
       case .hookRecovered(let hook):
         JournalEntry(.notice, "20623336adcc4f73b280ab12e58d9ace", "the hook \(hook) works again")
@@ -127,10 +143,16 @@ struct JournalEntry {
         JournalEntry(
           .notice, "376d3ca190f644c4934078ff6dcf28e7",
           "jotd \(version) starts with \(counted(identities, "identity"))")
-      case .ready(let identities):
+      case .startRefused(let reason):
+        JournalEntry(
+          .error, "ac4e1f14c59e433eacdb6a28ffbb7e53", "jotd does not start: \(reason)")
+      case .ready(let identities, let failing, let names):
         JournalEntry(
           .notice, "55cc0ac0e2dd40c9874d9fbe9b545bd4",
-          "ready: \(counted(identities, "identity")) delivered, or reported as failing")
+          failing == 0
+            ? "ready: \(counted(identities, "identity")) delivered"
+            : "ready: \(identities - failing) of \(counted(identities, "identity")) delivered, "
+              + "failing: \(listed(names, of: failing))")
       case .reloaded(let changes):
         JournalEntry(
           .notice, "f1983f993adc4df0b668fe7a134d6050",
@@ -148,6 +170,32 @@ struct JournalEntry {
           "stopping on \(signal): the files stay, and nobody replaces their tokens")
       }
   }
+}
+
+extension Displacement {
+  fileprivate var inWords: String {
+    switch self {
+    case .removal: "was removed or moved away"
+    case .emptying: "was emptied"
+    case .something: "held something other than a token, which somebody put in its place"
+    case .token: "held another token, which somebody put in its place"
+    case .attributes: "was given another owner, group or mode"
+    }
+  }
+}
+
+extension Failure {
+  /// In words, with one full stop at the end: what a program said of it may have one already.
+  fileprivate var sentence: String {
+    let text = description.utf8.reversed().drop { " .;:\n".utf8.contains($0) }.reversed()
+    return String(decoding: Array(text), as: UTF8.self) + "."
+  }
+}
+
+/// Some of so many names, and how many more there are.
+private func listed(_ names: [String], of count: Int) -> String {
+  let more = count - names.count
+  return names.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
 }
 
 /// `1 identity`, `2 identities`: a number with its word, whose plural ends in -ies after -y.

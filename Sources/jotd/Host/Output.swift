@@ -10,7 +10,7 @@ func writeToStandardError(_ text: String) { write(text, to: 2) }
 func printLine(_ text: String) { write(text + "\n", to: 1) }
 
 /// Prints a line for people on standard error, so that standard output stays for programs.
-func printNote(_ text: String) { write("jotd: \(text)\n", to: 2) }
+func printNote(_ text: String) { write("jotd: \(redacted(text))\n", to: 2) }
 
 /// All of standard input; EFBIG when it has more than `limit` bytes.
 func standardInput(upTo limit: Int) throws(SystemError) -> [UInt8] {
@@ -27,12 +27,18 @@ var terminalColumns: Int? {
   return isatty(1) == 1 ? (columns > 0 ? columns : 80) : nil
 }
 
+/// Lines of that terminal; nil when it is none.
+var terminalLines: Int? {
+  let lines = Int(linux_terminal_lines())
+  return isatty(1) == 1 ? (lines > 0 ? lines : 24) : nil
+}
+
 /// Prints `text` as it is.
 func printRaw(_ text: String) { write(text, to: 1) }
 
 private func write(_ text: String, to number: Int32) {
   do throws(SystemError) {
-    try Descriptor(owning: try result { dup(number) }).write(Array(text.utf8))
+    try Descriptor.write(Array(text.utf8), to: number)
   } catch {
     guard number == 1 else { return }
     // EX_IOERR of sysexits(3): whoever wanted the output has not got it.

@@ -1,7 +1,7 @@
 import Rotation
 
 /// All that must be right before the daemon starts, or a reload takes effect.
-struct Preparation {
+struct Preparation: Sendable {
   let settings: Settings
   let reader: SecretReader
   let signer: HMACSigner
@@ -26,14 +26,14 @@ struct Preparation {
     }
   }
 
-  /// Reads the configuration at `path` and its secret.
-  init(_ path: String) throws(Refused) {
+  /// Reads the configuration at `path` and its secret, and asks `depth` of the host.
+  init(_ path: String, _ depth: HostInspection.Depth) throws(Refused) {
     let findings = Findings()
     let settings = Configuration.load(path, findings)
     var read: HMACSigner?
     fingerprint = settings.flatMap { SecretReader(signing: $0.signing).fingerprint }
     if let settings {
-      HostInspection.inspectTrust(settings, findings)
+      HostInspection.inspectPlaces(settings, depth, findings)
       read = HostInspection.inspectSecret(settings.signing, findings)
     }
     guard let settings, let read, findings.errors.isEmpty else {

@@ -15,8 +15,13 @@ final class ServiceManager {
   private let waiting = Mutex(0)
   private var watchdog: (any DispatchSourceTimer)?
 
-  /// One line that `systemctl status` shows; sent only when it changed.
-  func status(_ text: String) {
+  /// One line that `systemctl status` shows, with the first of the reasons for which the last reload
+  /// was refused; sent only when it changed.
+  func status(_ text: String, refusedReload: String?) {
+    var text = text
+    if let reason = refusedReload?.split(separator: "\n").first {
+      text += "; the last reload was refused: \(redacted("\(reason)", upTo: Limits.statusReason))"
+    }
     guard text != lastStatus else { return }
     lastStatus = text
     notify("STATUS=\(text)")
@@ -36,7 +41,8 @@ final class ServiceManager {
     var interval: UInt64 = 0
     guard unsafe sd_watchdog_enabled(0, &interval) > 0 else { return }
     let timer = DispatchSource.makeTimerSource(queue: .main)
-    let half = DispatchTimeInterval.microseconds(Int(interval / 2))
+    // An interval that nobody can keep is no reason to do nothing else.
+    let half = DispatchTimeInterval.microseconds(max(1_000, Int(interval / 2)))
     timer.schedule(deadline: .now() + half, repeating: half)
     timer.setEventHandler { [weak self] in MainActor.assumeIsolated { self?.notify("WATCHDOG=1") } }
     timer.resume()

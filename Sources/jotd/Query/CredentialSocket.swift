@@ -1,6 +1,7 @@
 import CLinux
 import NIOCore
 import Rotation
+import Synchronization
 
 /// Who asks on the credential socket: systemd, for one unit and one credential.
 ///
@@ -39,22 +40,35 @@ struct CredentialAddress: Equatable {
 final class CredentialService: Sendable {
   private let board: Noticeboard
   private let holds: Holds
+  private let renewals: Renewals
   private let report: @Sendable (Event) -> Void
+  private let refusals = Refusals()
+  private let isStopping = Atomic(false)
+  /// Units that wait for a token in place of one with little life left.
+  private let renewing = Mutex<(last: Int, promises: [Int: EventLoopPromise<Void>])>((0, [:]))
 
-  init(_ board: Noticeboard, _ holds: Holds, report: @escaping @Sendable (Event) -> Void) {
+  init(
+    _ board: Noticeboard, _ holds: Holds, _ renewals: Renewals,
+    report: @escaping @Sendable (Event) -> Void
+  ) {
     self.board = board
     self.holds = holds
+    self.renewals = renewals
     self.report = report
   }
 
   /// systemd takes an empty answer for an empty credential and starts the unit; more than a
   /// credential may have (1 MiB) makes it refuse to. So this is how no is said.
-  fileprivate static let refusal = [UInt8](repeating: 0x0a, count: 1 << 20 + 1)
+  fileprivate static let refusal = ByteBuffer(repeating: 0x0a, count: 1 << 20 + 1)
 
-  /// What goes to the peer: its token, as soon as there is one, or the refusal.
+  /// What goes to the peer: its token, as soon as there is one, or the refusal. A token with little
+  /// life left is replaced first if it can be, because the unit keeps it until it starts again.
   func answer(
-    _ peer: Peer, _ address: CredentialAddress?, _ place: Holds.Place, on loop: any EventLoop
-  ) -> EventLoopFuture<[UInt8]> {
+    _ peer: Peer?, _ address: CredentialAddress?, _ ticket: Ticket, on loop: any EventLoop
+  ) -> EventLoopFuture<ByteBuffer> {
+    guard let peer, !isStopping.load(ordering: .relaxed) else {
+      return loop.makeSucceededFuture(CredentialService.refusal)
+    }
     guard peer.user == 0, let address else {
       refuse(peer, nil, "use the credential socket: it is for systemd")
       return loop.makeSucceededFuture(CredentialService.refusal)
@@ -64,21 +78,81 @@ final class CredentialService: Sendable {
       refuse(peer, address.unit, "load the credential \(name)")
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
-    if let token = token(name) { return loop.makeSucceededFuture(token) }
-    guard let held = holds.hold(name, peer.user, for: Limits.credentialHold, place, on: loop) else {
-      return loop.makeSucceededFuture(CredentialService.refusal)
+    let asked = ContinuousClock.now
+    guard let standing = validStanding(name),
+      case let least = board.general.access.leastLife(standing.identity),
+      renewals.isNeeded(standing, least)
+    else { return give(name, address.unit, since: asked, ticket, on: loop) }
+    return renewal(of: name, least, on: loop).flatMap {
+      self.give(name, address.unit, since: asked, ticket, on: loop)
     }
-    if token(name) != nil { holds.release(name) }
-    return held.map { self.token(name) ?? CredentialService.refusal }
   }
 
-  private func token(_ name: String) -> [UInt8]? {
-    guard let token = board[name]?.token, token.expiry > .now else { return nil }
-    return token.compact
+  /// Comes when the token has been replaced, or cannot be, or jotd stops, or after a while.
+  private func renewal(
+    of name: String, _ least: Duration, on loop: any EventLoop
+  ) -> EventLoopFuture<Void> {
+    let renewed = loop.makePromise(of: Void.self)
+    let number = renewing.withLock { renewing in
+      renewing.last += 1
+      renewing.promises[renewing.last] = renewed
+      return renewing.last
+    }
+    if isStopping.load(ordering: .relaxed) { renewed.succeed() }
+    let end = loop.scheduleTask(in: .microseconds(Limits.credentialRenewal.microseconds)) {
+      renewed.succeed()
+    }
+    renewals.renew(name, least, on: loop).whenComplete { _ in
+      end.cancel()
+      renewed.succeed()
+    }
+    return renewed.futureResult.always { _ in
+      self.renewing.withLock { $0.promises[number] = nil }
+    }
+  }
+
+  private func give(
+    _ name: String, _ unit: String, since asked: ContinuousClock.Instant, _ ticket: Ticket,
+    on loop: any EventLoop
+  ) -> EventLoopFuture<ByteBuffer> {
+    if let token = token(name, unit, ticket) { return loop.makeSucceededFuture(token) }
+    let left = Limits.credentialHold - (ContinuousClock.now - asked)
+    guard left > .zero, !ticket.hasLeft, !isStopping.load(ordering: .relaxed),
+      board.general.access.mayLoad(name, unit: unit),
+      let held = holds.hold(name, nil, for: left, ticket, on: loop)
+    else { return loop.makeSucceededFuture(CredentialService.refusal) }
+    if validStanding(name) != nil { holds.release(name) }
+    // A reload ends all holds, and brings no token.
+    return held.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
+  }
+
+  /// Tells all who wait that no token comes any more.
+  func stop() {
+    isStopping.store(true, ordering: .relaxed)
+    for promise in renewing.withLock({ Array($0.promises.values) }) { promise.succeed() }
+    holds.releaseAll()
+  }
+
+  private func validStanding(_ name: String) -> Standing? {
+    board[name].flatMap { ($0.token?.expiry ?? .now) > .now ? $0 : nil }
+  }
+
+  /// The token as it is now, noted as the unit's. Whether the unit may have it is asked again,
+  /// because a reload can have come since; and a start that was given up gets nothing.
+  private func token(_ name: String, _ unit: String, _ ticket: Ticket) -> ByteBuffer? {
+    let (standing, access) = board.look(name)
+    guard !ticket.hasLeft, access.mayLoad(name, unit: unit), let token = standing?.token,
+      token.expiry > .now
+    else { return nil }
+    let isFirst = board.handOut(token, of: name, to: unit)
+    if isFirst, !access.isRenewed(unit, name) {
+      report(.notRenewed(identity: name, unit: unit, expiresAt: token.expiry))
+    }
+    return ByteBuffer(bytes: token.compact)
   }
 
   private func refuse(_ peer: Peer, _ unit: String?, _ deed: String) {
-    report(.refused(user: peer.user, unit: unit ?? peer.unit, deed: deed))
+    refusals.report(peer, unit: unit ?? peer.unit, deed, report)
   }
 }
 
@@ -89,16 +163,27 @@ extension Listener {
   ) throws(Failure) {
     try self.init(
       path, owner: nil, group: nil, mode: 0o600, handedOver: "credentials"
-    ) { channel, peer in
-      guard connections.admit(channel, peer.user) != nil else {
-        throw Failure("there is no room for another connection")
+    ) { channel, user in
+      let isRoot = user == 0
+      if isRoot {
+        try channel.syncOptions?.setOption(
+          .socketOption(.so_sndbuf), value: Limits.credentialSendBufferBytes)
       }
-      let address = try channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
+      // Nobody makes room here, because an end of file is an empty credential. systemd is told no
+      // instead; nobody else takes its place.
+      let isAdmitted =
+        connections.admit(
+          channel, user ?? .max, isOperator: isRoot, evicting: false) != nil
+      guard isAdmitted || isRoot else { throw Failure("there is no room for another connection") }
+      let address = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
         of: NIOBSDSocket.Handle.self
       ) { CredentialAddress(of: $0) }
-      let place = Holds.Place()
-      channel.closeFuture.whenComplete { _ in place.letGo() }
-      let answer = service.answer(peer, address.flatMap(\.self), place, on: channel.eventLoop)
+      let ticket = Ticket()
+      channel.closeFuture.whenComplete { _ in ticket.letGo() }
+      let answer =
+        isAdmitted
+        ? service.answer(Peer(of: channel), address.flatMap(\.self), ticket, on: channel.eventLoop)
+        : channel.eventLoop.makeSucceededFuture(CredentialService.refusal)
       try channel.pipeline.syncOperations.addHandler(TokenConnection(answer))
     }
   }

@@ -8,58 +8,90 @@ final class HTTPConnection: ChannelInboundHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias OutboundOut = HTTPServerResponsePart
 
-  private let service: QueryService
-  private let peer: Peer
-  private let connections: Connections
-  private let number: UInt64
-  private let hold = Holds.Place()
+  private enum Phase { case reading, answering, writing, ending }
 
+  private let service: QueryService
+  private let caller: Caller
+  private let connections: Connections
+  private let gate: RequestGate
+  private let findPeer: () -> Peer?
+  /// Known from the first request on.
+  private var peer: Peer?
+
+  private var phase = Phase.reading
   private var head: HTTPRequestHead?
   private var body: [UInt8] = []
-  /// Whether the rest of the request is thrown away, because it was answered already.
-  private var isRefused = false
-  private var isAnswering = false
+  private var share: Bodies.Share?
   private var isInputClosed = false
-  private var deadline: Scheduled<Void>?
+  private var alarm: Alarm?
+  /// When the answer that is being written is given up, and the bytes that it counts for.
+  private var patience = NIODeadline.distantFuture
+  private var charge: Turns.Charge?
 
-  init(_ service: QueryService, _ peer: Peer, _ connections: Connections, _ number: UInt64) {
+  init(
+    _ service: QueryService, _ caller: Caller, _ connections: Connections, _ gate: RequestGate,
+    _ findPeer: @escaping () -> Peer?
+  ) {
     self.service = service
-    self.peer = peer
+    self.caller = caller
     self.connections = connections
-    self.number = number
+    self.gate = gate
+    self.findPeer = findPeer
   }
 
   func channelActive(context: ChannelHandlerContext) {
-    expect(within: Limits.requestTime, context)
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    alarm = Alarm(context.eventLoop) {
+      let (connection, context) = bound.value
+      connection.runOut(context)
+    }
+    alarm?.set(in: Limits.requestTime)
     context.fireChannelActive()
   }
 
   func channelInactive(context: ChannelHandlerContext) {
-    deadline?.cancel()
-    hold.letGo()
+    alarm?.cancel()
+    alarm = nil
+    charge = nil
+    share = nil
+    caller.ticket.letGo()
     context.fireChannelInactive()
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    // The gate lets nothing through beyond a request.
+    guard phase == .reading else { return context.close(promise: nil) }
     switch unwrapInboundIn(data) {
     case .head(let head):
       self.head = head
       body = []
-      isRefused = false
-      connections.setSilent(number, false)
-      expect(within: Limits.requestTime, context)
-      if let length = head.headers.first(name: "Content-Length").flatMap(Int.init),
-        length > Limits.bodyBytes
+      let length = head.headers.first(name: "Content-Length").flatMap { Int($0) }
+      gate.expectBody(of: length)
+      alarm?.set(in: Limits.requestTime)
+      if let length, length > Limits.bodyBytes {
+        refuse(.bodyTooLarge, context)
+      } else if !hasRoom(for: length ?? 0) {
+        refuse(.tooManyBodies, context)
+      } else if head.version.minor > 0,
+        head.headers[canonicalForm: "Expect"].contains(where: {
+          $0.lowercased() == "100-continue"
+        })
       {
-        refuse(context)
+        // It waits to be told that its body is welcome (RFC 9110 section 10.1.1).
+        let go = HTTPResponseHead(version: .http1_1, status: .continue)
+        context.writeAndFlush(wrapOutboundOut(.head(go)), promise: nil)
       }
     case .body(let part):
-      guard !isRefused else { return }
-      guard body.count + part.readableBytes <= Limits.bodyBytes else { return refuse(context) }
+      guard body.count + part.readableBytes <= Limits.bodyBytes else {
+        return refuse(.bodyTooLarge, context)
+      }
+      guard hasRoom(for: body.count + part.readableBytes) else {
+        return refuse(.tooManyBodies, context)
+      }
       body += part.readableBytesView
     case .end:
-      deadline?.cancel()
-      if !isRefused { answer(context) }
+      gate.shut()
+      answer(context)
     }
   }
 
@@ -67,7 +99,7 @@ final class HTTPConnection: ChannelInboundHandler {
     // A client may say that it is done and still wait for the answer.
     if case ChannelEvent.inputClosed? = event as? ChannelEvent {
       isInputClosed = true
-      if !isAnswering { context.close(promise: nil) }
+      if phase == .reading { context.close(promise: nil) }
     } else {
       context.fireUserInboundEventTriggered(event)
     }
@@ -75,61 +107,121 @@ final class HTTPConnection: ChannelInboundHandler {
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     // Broken clients are their own affair: nothing of them reaches the journal.
-    context.close(promise: nil)
-  }
-
-  private func answer(_ context: ChannelHandlerContext) {
-    guard let head else { return }
-    self.head = nil
-    isAnswering = true
-    let request = Request(head, body: body)
-    body = []
-    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-    service.answer(request, peer, hold, on: context.eventLoop).whenSuccess { response in
-      let (connection, context) = bound.value
-      connection.write(response, head, context)
+    guard phase == .reading, error is HTTPParserError else { return context.close(promise: nil) }
+    if case HTTPParserError.headerOverflow = error {
+      refuse(.headTooLarge, context)
+    } else {
+      refuse(.malformed, context)
     }
   }
 
-  private func refuse(_ context: ChannelHandlerContext) {
-    guard var head else { return }
-    isRefused = true
-    head.headers.replaceOrAdd(name: "Connection", value: "close")
-    write(
-      .problem(.payloadTooLarge, "a body has at most \(Limits.bodyBytes) bytes"), head, context)
+  /// Whether a body may have that many bytes, beside those of others of this user. One that grows
+  /// gets the room of the largest, because nothing says where it ends.
+  private func hasRoom(for bytes: Int) -> Bool {
+    guard bytes > Limits.receivedBytes, share == nil else { return true }
+    share = service.bodies.take(caller.user, max(bytes, body.isEmpty ? bytes : Limits.bodyBytes))
+    if share != nil { body.reserveCapacity(bytes) }
+    return share != nil
+  }
+
+  // MARK: Answers
+
+  private func answer(_ context: ChannelHandlerContext) {
+    peer = peer ?? findPeer()
+    guard let head, let peer else { return context.close(promise: nil) }
+    phase = .answering
+    connections.setBusy(caller.number, true)
+    alarm?.stop()
+    let request = Request(head, body: body)
+    self.head = nil
+    body = []
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    service.answer(request, peer, caller, on: context.eventLoop).whenSuccess { response in
+      let (connection, context) = bound.value
+      // After an upgrade the parser reads nothing more, and none is offered.
+      let staysOpen =
+        head.isKeepAlive && head.method != .CONNECT && !head.headers.contains(name: "Upgrade")
+      connection.write(response, head.method, staysOpen: staysOpen, context)
+    }
+  }
+
+  /// Ends the connection with this answer, before all of a request was read.
+  private func refuse(_ problem: Response, _ context: ChannelHandlerContext) {
+    let method = head?.method ?? .GET
+    head = nil
+    body = []
+    write(problem, method, staysOpen: false, context)
+    gate.discard()
   }
 
   private func write(
-    _ response: Response, _ request: HTTPRequestHead, _ context: ChannelHandlerContext
+    _ response: Response, _ method: HTTPMethod, staysOpen: Bool, _ context: ChannelHandlerContext
   ) {
     guard context.channel.isActive else { return }
-    let staysOpen = request.isKeepAlive && !isInputClosed
+    let staysOpen = staysOpen && !isInputClosed
+    phase = .writing
+    share = nil
+    connections.setBusy(caller.number, false)
     var headers = HTTPHeaders(response.headers)
     if response.status != .notModified {
-      headers.add(name: "Content-Length", value: String(response.body.count))
+      headers.add(name: "Content-Length", value: String(response.body.readableBytes))
     }
     if !staysOpen { headers.replaceOrAdd(name: "Connection", value: "close") }
     let head = HTTPResponseHead(version: .http1_1, status: response.status, headers: headers)
     context.write(wrapOutboundOut(.head(head)), promise: nil)
-    if !response.body.isEmpty, request.method != .HEAD {
-      let buffer = context.channel.allocator.buffer(bytes: response.body)
-      context.write(wrapOutboundOut(.body(.byteBuffer(buffer))), promise: nil)
+    if response.body.readableBytes > 0, method != .HEAD {
+      context.write(wrapOutboundOut(.body(.byteBuffer(response.body))), promise: nil)
     }
-    isAnswering = false
-    connections.setSilent(number, true)
-    expect(within: Limits.idleTime, context)
-    let written = context.writeAndFlush(wrapOutboundOut(.end(nil)))
-    guard !staysOpen else { return }
-    let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-    written.whenComplete { _ in bound.value.close(promise: nil) }
+    charge = response.charge
+    patience = context.eventLoop.now + .microseconds(Limits.requestTime.microseconds)
+    alarm?.set(in: Limits.answerPatience)
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in
+      let (connection, context) = bound.value
+      connection.finish(staysOpen, context)
+    }
   }
 
-  /// Closes the connection unless something happens before `limit`.
-  private func expect(within limit: Duration, _ context: ChannelHandlerContext) {
-    deadline?.cancel()
-    let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-    deadline = context.eventLoop.scheduleTask(in: .microseconds(limit.microseconds)) {
-      bound.value.close(promise: nil)
+  /// The kernel has all of the answer.
+  private func finish(_ staysOpen: Bool, _ context: ChannelHandlerContext) {
+    charge = nil
+    guard context.channel.isActive else { return }
+    caller.wasAnswered()
+    if staysOpen {
+      phase = .reading
+      alarm?.set(in: Limits.idleTime)
+      gate.open()
+    } else if isInputClosed {
+      context.close(promise: nil)
+    } else {
+      phase = .ending
+      alarm?.set(in: Limits.drainTime)
+      gate.discard()
+      context.close(mode: .output, promise: nil)
     }
   }
+
+  /// Something took too long. Who does not read an answer while others of the same user wait for
+  /// the memory that it takes has less time.
+  private func runOut(_ context: ChannelHandlerContext) {
+    if phase == .writing, patience > context.eventLoop.now, !service.turns.isPressed(caller.user) {
+      alarm?.set(in: Limits.answerPatience)
+    } else {
+      context.close(promise: nil)
+    }
+  }
+}
+
+extension Response {
+  fileprivate static let bodyTooLarge = problem(
+    .payloadTooLarge, "a body has at most \(Limits.bodyBytes) bytes")
+  fileprivate static let tooManyBodies = problem(
+    .tooManyRequests,
+    "long bodies of this user are on their way already: send fewer at once, or try again soon",
+    [("Retry-After", "1")])
+  fileprivate static let headTooLarge = problem(
+    .requestHeaderFieldsTooLarge,
+    "a request has at most \(Limits.headerFields) header fields of \(Limits.headerBytes) bytes "
+      + "in all, and \(Limits.headBytes) bytes before its body")
+  fileprivate static let malformed = problem(.badRequest, "this is no HTTP/1.1 request")
 }

@@ -4,31 +4,24 @@ import Synchronization
 
 /// The requests that are held until an identity has a new token, within the bound for each user.
 final class Holds: Sendable {
-  /// Where a held request can be let go when its connection ends. Used by one connection alone.
-  final class Place: Sendable {
-    fileprivate let held = Mutex<EventLoopPromise<Void>?>(nil)
-
-    /// Ends the hold, if there is one.
-    func letGo() { held.withLock { $0 }?.succeed() }
-  }
-
   private struct Waiter {
     let promise: EventLoopPromise<Void>
-    let user: UInt32
+    let user: UInt32?
   }
 
   private struct State {
     var waiters: [String: [UInt64: Waiter]] = [:]
-    var counts: [UInt32: Int] = [:]
+    var counts: [UInt32?: Int] = [:]
     var last: UInt64 = 0
   }
 
   private let state = Mutex(State())
 
-  /// A future that comes when `name` has a new token, after `span`, or when the place is let go;
-  /// nil when `user` holds too many already.
+  /// A future that comes when `name` has a new token, after `span`, or when the ticket is let go;
+  /// nil when `user` holds too many already. No user stands for systemd, whose requests on the
+  /// credential socket are counted by themselves.
   func hold(
-    _ name: String, _ user: UInt32, for span: Duration, _ place: Place, on loop: any EventLoop
+    _ name: String, _ user: UInt32?, for span: Duration, _ ticket: Ticket, on loop: any EventLoop
   ) -> EventLoopFuture<Void>? {
     let promise = loop.makePromise(of: Void.self)
     let number = state.withLock { state -> UInt64? in
@@ -43,10 +36,10 @@ final class Holds: Sendable {
       return nil
     }
     let end = loop.scheduleTask(in: .microseconds(span.microseconds)) { promise.succeed() }
-    place.held.withLock { $0 = promise }
+    ticket.onLeave { promise.succeed() }
     return promise.futureResult.always { _ in
       end.cancel()
-      place.held.withLock { $0 = nil }
+      ticket.onLeave(nil)
       self.forget(name, number)
     }
   }
@@ -78,8 +71,12 @@ final class Refusals: Sendable {
   }
 
   private let window = Mutex(Window())
+  private let names = UserNames()
 
-  func report(_ peer: Peer, _ deed: String, _ journal: (Event) -> Void) {
+  /// `deed` is what `peer`, for `unit`, was not allowed to do.
+  func report(
+    _ peer: Peer, unit: String?, _ deed: String, _ journal: @escaping @Sendable (Event) -> Void
+  ) {
     let count = window.withLock { window in
       let now = ContinuousClock.now
       if now - window.began > .seconds(10) { window = Window(began: now) }
@@ -88,6 +85,7 @@ final class Refusals: Sendable {
     }
     guard count <= Limits.refusalsLogged else { return }
     let more = count == Limits.refusalsLogged ? "; no more are reported for ten seconds" : ""
-    journal(.refused(user: peer.user, unit: peer.unit, deed: deed + more))
+    let user = peer.user
+    names.look(user) { journal(.refused(user: user, name: $0, unit: unit, deed: deed + more)) }
   }
 }

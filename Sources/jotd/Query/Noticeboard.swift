@@ -8,6 +8,8 @@ final class Noticeboard: Sendable {
   struct General: Sendable {
     var access: Access
     var signer: any Signer
+    /// The configuration in force; nil when its files could not be told apart.
+    var configuration: ConfigurationVersion?
     var lateness = Lateness()
     /// Why the last reload was refused, and what is wrong with the secret; nil when all is well.
     var refusedReload: String?
@@ -21,6 +23,12 @@ final class Noticeboard: Sendable {
   private struct State {
     var general: General
     var standings: [String: Standing] = [:]
+    var handedOut: [Holder: ArraySlice<UInt8>] = [:]
+  }
+
+  private struct Holder: Hashable {
+    let unit: String
+    let identity: String
   }
 
   private let state: Mutex<State>
@@ -33,6 +41,22 @@ final class Noticeboard: Sendable {
     state.withLock { edit(&$0.general) }
   }
 
+  /// Puts up a configuration that is in force from now on, with how its identities stand: at once, so
+  /// that nobody finds a token of one configuration by the rules of another.
+  func apply(_ settings: Settings, _ signer: any Signer, _ standings: [Standing]) {
+    let access = Access(settings)
+    let all = Dictionary(uniqueKeysWithValues: standings.map { ($0.identity.name, $0) })
+    state.withLock { state in
+      state.general.access = access
+      state.general.signer = signer
+      state.general.configuration = settings.version
+      state.general.refusedReload = nil
+      state.general.secretFault = nil
+      state.general.reloads += 1
+      state.standings = all
+    }
+  }
+
   /// Puts up how these identities stand.
   func post(_ standings: [Standing]) {
     state.withLock { state in
@@ -40,15 +64,40 @@ final class Noticeboard: Sendable {
     }
   }
 
-  /// Takes down the identities that are not in `names`.
-  func keep(_ names: Set<String>) {
-    state.withLock { state in state.standings = state.standings.filter { names.contains($0.key) } }
+  subscript(name: String) -> Standing? { state.withLock { $0.standings[name] } }
+
+  /// How an identity stands, and the rules that hold for it: of the same moment.
+  func look(_ name: String) -> (standing: Standing?, access: Access) {
+    state.withLock { ($0.standings[name], $0.general.access) }
   }
 
-  subscript(name: String) -> Standing? { state.withLock { $0.standings[name] } }
+  /// Notes that a unit is handed this token of an identity as its credential, which it keeps until
+  /// it starts again. Whether it is the first that this is known of.
+  func handOut(_ token: Token, of identity: String, to unit: String) -> Bool {
+    state.withLock { state in
+      if state.handedOut.count >= Limits.handedOut { state.handedOut = [:] }
+      let holder = Holder(unit: unit, identity: identity)
+      return state.handedOut.updateValue(token.signature, forKey: holder) == nil
+    }
+  }
+
+  /// Whether what the unit was handed last is the token that the identity has now.
+  func isCurrent(_ unit: String, _ identity: String) -> Bool {
+    state.withLock { state in
+      guard let token = state.standings[identity]?.token else { return false }
+      return state.handedOut[Holder(unit: unit, identity: identity)] == token.signature
+    }
+  }
 
   /// All identities, by name.
   var all: [Standing] {
     state.withLock { Array($0.standings.values) }.sorted { $0.identity.name < $1.identity.name }
+  }
+}
+
+extension Token {
+  /// The last part of a JWS (RFC 7515 section 3.1), which no other token has.
+  fileprivate var signature: ArraySlice<UInt8> {
+    ArraySlice(Array(compact[(compact.lastIndex(of: UInt8(ascii: ".")) ?? 0)...]))
   }
 }

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import NIOCore
 import Rotation
 
 /// Who is at the other end of a Unix socket, as the kernel knows it.
@@ -8,7 +9,7 @@ struct Peer: Sendable {
   let user: UInt32
   /// The primary group and the supplementary ones.
   let groups: Set<UInt32>
-  /// The systemd unit of its process; nil when it has none, or when that cannot be known.
+  /// The systemd unit of its process; nil when it has none, or when that cannot be known for sure.
   let unit: String?
 }
 
@@ -29,14 +30,34 @@ extension Peer {
     unit = Peer.unit(of: found.pid, pidfd: found.pidfd)
   }
 
-  /// The unit by the process's control group. With a pidfd, the answer counts only if the process
-  /// lived until after it was given: its number cannot have gone to another by then.
+  /// The peer of a connection, asked on its event loop; nil when the kernel does not tell.
+  init?(of channel: any Channel) {
+    let found = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
+      of: NIOBSDSocket.Handle.self
+    ) { try Peer(of: $0) }
+    guard let peer = found ?? nil else { return nil }
+    self = peer
+  }
+
+  /// The user alone, which costs little; nil when the kernel does not tell.
+  static func user(of socket: Int32) -> UInt32? {
+    var user: UInt32 = 0
+    return unsafe linux_peer_user(socket, &user) < 0 ? nil : user
+  }
+
+  /// Whether the kernel gives a handle of the process at the other end (SO_PEERPIDFD, Linux 6.5),
+  /// without which no caller is known by its unit.
+  static let isUnitKnown = linux_tells_peer_process()
+
+  /// The unit by the process's control group. The answer counts only if the process lived until
+  /// after it was given: its number cannot have gone to another by then. Without a pidfd, nothing
+  /// shows that.
   private static func unit(of pid: Int32, pidfd: Int32) -> String? {
-    let handle = pidfd >= 0 ? Descriptor(owning: pidfd) : nil
-    guard let bytes = try? FileSystem.contents(of: "/proc/\(pid)/cgroup", upTo: 16 << 10) else {
-      return nil
-    }
-    if let handle { guard linux_is_alive(handle.number) == 1 else { return nil } }
+    guard pidfd >= 0 else { return nil }
+    let handle = Descriptor(owning: pidfd)
+    guard let bytes = try? FileSystem.contents(of: "/proc/\(pid)/cgroup", upTo: 16 << 10),
+      linux_is_alive(handle.number) == 1
+    else { return nil }
     return unit(inControlGroups: bytes)
   }
 

@@ -1,54 +1,66 @@
 import NIOCore
 import NIOHTTP1
 import Rotation
-import Synchronization
 
 /// What the query socket answers: the table of routes, and who may ask what. Tokens, health and
 /// metrics are read from the noticeboard; what changes something goes to the main queue.
 final class QueryService: Sendable {
   /// What the service asks of the daemon. Both may be called on any thread and call back on any.
   struct Control: Sendable {
-    /// Replaces these identities' tokens; calls back once the noticeboard has them.
-    let rotate: @Sendable (Set<String>, @escaping @Sendable () -> Void) -> Void
+    /// Replaces these identities' tokens, or with `onlyToGain` those that would live longer then;
+    /// calls back once the noticeboard has them.
+    let rotate: @Sendable (Set<String>, _ onlyToGain: Bool, @escaping @Sendable () -> Void) -> Void
     /// Reloads the configuration; calls back with what changed, or why it was refused.
-    let reload: @Sendable (@escaping @Sendable (Result<Changes, Refused>) -> Void) -> Void
+    let reload: @Sendable (@escaping @Sendable (Result<Changes, ReloadRefused>) -> Void) -> Void
     let report: @Sendable (Event) -> Void
   }
-
-  /// Why a reload was refused, in words.
-  struct Refused: Error { let reason: String }
 
   private let board: Noticeboard
   private let control: Control
   private let holds: Holds
   private let refusals = Refusals()
+  /// For tokens with too little life left.
+  let renewals: Renewals
+  /// The order in which answers are made that cost something.
+  let turns: Turns
+  /// The order in which requests are read, on the event loop.
+  let slices = Slices()
+  /// The memory of requests that come in.
+  let bodies = Bodies()
 
-  init(_ board: Noticeboard, _ holds: Holds, _ control: Control) {
+  /// `turns` says where answers are made that cost something.
+  init(_ board: Noticeboard, _ holds: Holds, _ turns: Turns, _ control: Control) {
     self.board = board
     self.holds = holds
+    self.turns = turns
     self.control = control
+    renewals = Renewals(board, control.rotate)
   }
 
-  /// The answer to `request`. `hold` keeps a request's place while it is held, so that the
-  /// connection can let it go when its client does.
+  /// Whether places among the connections are kept for this caller.
+  func isOperator(user: UInt32) -> Bool { board.general.access.isOperator(user: user) }
+
+  /// The answer to `request`.
   func answer(
-    _ request: Request, _ peer: Peer, _ hold: Holds.Place, on loop: any EventLoop
+    _ request: Request, _ peer: Peer, _ caller: Caller, on loop: any EventLoop
   ) -> EventLoopFuture<Response> {
     do {
       guard let path = request.path else { throw Problem(.badRequest, "the target is no path") }
       switch path.count {
       case 1 where path[0] == "health":
         try allow(request, [.GET, .HEAD])
-        return loop.makeSucceededFuture(health())
+        return inTurn(caller, .health, on: loop) { self.health() }
       case 1 where path[0] == "metrics":
         try allow(request, [.GET, .HEAD])
-        return loop.makeSucceededFuture(metrics())
+        return inTurn(caller, .metrics, on: loop) { self.metrics() }
       case 1 where path[0] == "introspect":
         try allow(request, [.POST])
-        return loop.makeSucceededFuture(try introspect(request))
+        return inTurn(caller, on: loop) {
+          do throws(Problem) { return try self.introspect(request) } catch { return error.response }
+        }
       case 2 where path == ["v1", "identities"]:
         try allow(request, [.GET, .HEAD])
-        return loop.makeSucceededFuture(identities(peer))
+        return inTurn(caller, on: loop) { self.identities(peer) }
       case 2 where path == ["v1", "reload"]:
         try allow(request, [.POST])
         return try reload(peer, on: loop)
@@ -57,7 +69,7 @@ final class QueryService: Sendable {
         return loop.makeSucceededFuture(try identity(path[2], peer))
       case 4 where path[0] == "v1" && path[1] == "identities" && path[3] == "token":
         try allow(request, [.GET, .HEAD])
-        return try token(path[2], request, peer, hold, on: loop)
+        return try token(path[2], request, peer, caller, on: loop)
       case 4 where path[0] == "v1" && path[1] == "identities" && path[3] == "rotate":
         try allow(request, [.POST])
         return try rotate(path[2], peer, on: loop)
@@ -74,6 +86,15 @@ final class QueryService: Sendable {
     }
   }
 
+  /// An answer that costs something, made when the caller's turn comes.
+  private func inTurn(
+    _ caller: Caller, _ shared: Turns.Shared? = nil, on loop: any EventLoop,
+    _ make: @escaping @Sendable () -> Response
+  ) -> EventLoopFuture<Response> {
+    turns.take(
+      caller, isOperator: isOperator(user: caller.user), shared: shared, on: loop, make: make)
+  }
+
   // MARK: Open to whoever may connect
 
   private func health() -> Response {
@@ -86,13 +107,16 @@ final class QueryService: Sendable {
   private func metrics() -> Response {
     Response(
       status: .ok, headers: [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")],
-      body: Array(Metrics(board, at: .now).text.utf8))
+      body: ByteBuffer(string: Metrics(board, at: .now).text))
   }
 
   /// RFC 7662, with `required_role` beside.
   private func introspect(_ request: Request) throws(Problem) -> Response {
-    let type = request.headers.first(name: "Content-Type")?.split(separator: ";").first ?? ""
-    guard type.lowercased() == "application/x-www-form-urlencoded" else {
+    // White space may stand before the parameters (RFC 9110 section 8.3.1).
+    let type = request.headers.first(name: "Content-Type")?.prefix {
+      $0 != ";" && $0 != " " && $0 != "\t"
+    }
+    guard type?.lowercased() == "application/x-www-form-urlencoded" else {
       throw Problem(
         .unsupportedMediaType, "send a form: application/x-www-form-urlencoded",
         [("Accept", "application/x-www-form-urlencoded")])
@@ -138,37 +162,68 @@ final class QueryService: Sendable {
   }
 
   private func token(
-    _ name: String, _ request: Request, _ peer: Peer, _ hold: Holds.Place,
-    on loop: any EventLoop
+    _ name: String, _ request: Request, _ peer: Peer, _ caller: Caller, on loop: any EventLoop
+  ) throws(Problem) -> EventLoopFuture<Response> {
+    guard try readable(name, peer).isAwaited else {
+      return try firstOrNext(name, request, peer, caller, on: loop)
+    }
+    return firstToken(name, peer, caller, on: loop).flatMap {
+      do throws(Problem) {
+        return try self.firstOrNext(name, request, peer, caller, on: loop)
+      } catch { return loop.makeSucceededFuture(error.response) }
+    }
+  }
+
+  /// Comes when the identity has a first token, or what kept it from one, or after a while.
+  private func firstToken(
+    _ name: String, _ peer: Peer, _ caller: Caller, on loop: any EventLoop,
+    since began: ContinuousClock.Instant = .now
+  ) -> EventLoopFuture<Void> {
+    let left = Limits.firstTokenHold - (ContinuousClock.now - began)
+    guard left > .zero, !caller.ticket.hasLeft, board[name]?.isAwaited == true,
+      let held = holds.hold(name, peer.user, for: left, caller.ticket, on: loop)
+    else { return loop.makeSucceededVoidFuture() }
+    // Between the look at the board and the hold, it may have come.
+    if board[name]?.isAwaited != true { holds.release(name) }
+    // A reload ends all holds, and brings no token.
+    return held.flatMap { self.firstToken(name, peer, caller, on: loop, since: began) }
+  }
+
+  private func firstOrNext(
+    _ name: String, _ request: Request, _ peer: Peer, _ caller: Caller, on loop: any EventLoop
   ) throws(Problem) -> EventLoopFuture<Response> {
     let standing = try readable(name, peer)
-    if let minimum = try span(request, "min_validity"),
-      needsRotation(standing, minimum)
-    {
+    if let minimum = try span(request, "min_validity") {
       guard minimum < standing.identity.lifetime else {
         throw Problem(
           .badRequest,
           "min_validity must be below the lifetime of \(name)'s tokens, "
             + standing.identity.lifetime.timeSpan)
       }
-      let done = loop.makePromise(of: Void.self)
-      control.rotate([name]) { done.succeed() }
-      return done.futureResult.map { self.tokenNow(name, request, peer) }
+      if renewals.isNeeded(standing, minimum) {
+        return renewals.renew(name, minimum, on: loop).map { self.tokenNow(name, request, peer) }
+      }
     }
     guard let wait = try span(request, "wait"), isKnown(request, standing) else {
+      // Cheap enough for the loop, unless others on their way to this user are not read.
+      guard turns.hasRoom(peer.user) else {
+        return inTurn(caller, on: loop) { self.tokenNow(name, request, peer) }
+      }
       return loop.makeSucceededFuture(tokenNow(name, request, peer))
     }
     guard wait <= Limits.longestHold else {
       throw Problem(.badRequest, "wait is at most \(Limits.longestHold.timeSpan)")
     }
-    guard let held = holds.hold(name, peer.user, for: wait, hold, on: loop) else {
+    guard let held = holds.hold(name, peer.user, for: wait, caller.ticket, on: loop) else {
       throw Problem(
         .tooManyRequests, "user \(peer.user) already holds \(Limits.heldPerUser) requests",
         [("Retry-After", "10")])
     }
     // Between the look at the board and the hold, a token may have come.
     if let standing = board[name], !isKnown(request, standing) { holds.release(name) }
-    return held.map { self.tokenNow(name, request, peer) }
+    // A reload that changes the identity ends the hold.
+    return held.flatMap { self.firstToken(name, peer, caller, on: loop) }
+      .map { self.tokenNow(name, request, peer) }
   }
 
   /// The token as it is now, or 304 when the client has it. Who may have it is asked again, because
@@ -184,15 +239,19 @@ final class QueryService: Sendable {
         [("Retry-After", "1")])
     }
     let left = max(0, ((standing.refreshAt ?? now) - now).components.seconds)
+    let representation = Representation(
+      accept: request.headers[canonicalForm: "Accept"].map(String.init))
     var response = Response(
       status: .ok,
       headers: [
-        ("Content-Type", "application/jwt"), ("ETag", token.etag),
+        ("Content-Type", representation.contentType),
+        ("ETag", representation.tag(of: token, of: standing.identity)),
         ("Expires", token.expiry.httpDate), ("Cache-Control", "private, max-age=\(left)"),
-      ], body: token.compact)
+        ("Vary", "Accept"),
+      ], body: ByteBuffer(bytes: representation.body(token, of: standing.identity)))
     if isKnown(request, standing) {
       response.status = .notModified
-      response.body = []
+      response.body = ByteBuffer()
     }
     return response
   }
@@ -200,10 +259,10 @@ final class QueryService: Sendable {
   private func rotate(
     _ name: String, _ peer: Peer, on loop: any EventLoop
   ) throws(Problem) -> EventLoopFuture<Response> {
-    try demandOperator(peer, "rotate \(name)")
+    try demandOperator(peer, "rotate \(shown(name, or: "an identity of no valid name"))")
     guard board[name] != nil else { throw unknown(name) }
     let done = loop.makePromise(of: Void.self)
-    control.rotate([name]) { done.succeed() }
+    control.rotate([name], false) { done.succeed() }
     return done.futureResult.map {
       self.board[name].map { .json($0.description(at: .now)) }
         ?? .problem(.notFound, "the identity \(name) was removed")
@@ -243,28 +302,33 @@ final class QueryService: Sendable {
   }
 
   private func readable(_ name: String, _ peer: Peer) throws(Problem) -> Standing {
-    guard board.general.access.mayRead(name, peer) else {
-      refusals.report(peer, "read \(shown(name))", control.report)
+    let (standing, access) = board.look(name)
+    guard access.mayRead(name, peer) else {
+      refusals.report(
+        peer, unit: peer.unit, "read \(shown(name, or: "an identity of no valid name"))",
+        control.report)
       throw Problem(
         .forbidden,
         "\(peer) is not named in allow of that identity. Add the user, a group or the unit there")
     }
-    guard let standing = board[name] else { throw unknown(name) }
+    guard let standing else { throw unknown(name) }
     return standing
   }
 
   private func demandOperator(_ peer: Peer, _ deed: String) throws(Problem) {
     guard !board.general.access.isOperator(peer) else { return }
-    refusals.report(peer, deed, control.report)
+    refusals.report(peer, unit: peer.unit, deed, control.report)
     throw Problem(.forbidden, "\(peer) is no operator. Add the user to socket.operators")
   }
 
   private func unknown(_ name: String) -> Problem {
-    Problem(.notFound, "there is no identity \(shown(name))")
+    Problem(.notFound, "there is no identity \(shown(name, or: "of that name"))")
   }
 
-  private func shown(_ name: String) -> String {
-    Identity.fault(inName: name) == nil ? name : "of that name"
+  /// A name as it may be repeated: only one that an identity can have, because anything else may be
+  /// a token by mistake, or steer a terminal.
+  private func shown(_ name: String, or other: String) -> String {
+    Identity.fault(inName: name) == nil ? name : other
   }
 
   private func span(_ request: Request, _ name: String) throws(Problem) -> Duration? {
@@ -274,23 +338,17 @@ final class QueryService: Sendable {
       .badRequest, "\(name) must be a time span as in systemd.time(7), such as 30s or 2h")
   }
 
-  private func needsRotation(_ standing: Standing, _ minimum: Duration) -> Bool {
-    guard let token = standing.token else { return true }
-    return token.expiry - .now < minimum
-  }
-
   /// Whether the client has this token already (RFC 9110 section 13.1.2).
   private func isKnown(_ request: Request, _ standing: Standing) -> Bool {
     guard let token = standing.token else { return false }
-    return request.headers[canonicalForm: "If-None-Match"].contains { tag in
-      tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == token.etag[...]
+    let known = request.headers[canonicalForm: "If-None-Match"]
+    if known.isEmpty { return false }
+    let accept = request.headers[canonicalForm: "Accept"].map(String.init)
+    let current = Representation(accept: accept).tag(of: token, of: standing.identity)
+    return known.contains { tag in
+      tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == current[...]
     }
   }
-}
-
-extension Token {
-  /// An entity tag that says nothing of the token's bytes: when it was issued, and the key.
-  fileprivate var etag: String { "\"\(issuedAt)-\(keyID)\"" }
 }
 
 extension Peer: CustomStringConvertible {

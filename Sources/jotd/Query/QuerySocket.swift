@@ -10,28 +10,34 @@ extension Listener {
   ) throws(Failure) {
     try self.init(
       settings.path, owner: nil, group: settings.group, mode: settings.mode, handedOver: "query"
-    ) { channel, peer in
-      guard let number = connections.admit(channel, peer.user) else {
-        throw Failure("there is no room for another connection")
+    ) { channel, user in
+      guard let user,
+        let number = connections.admit(channel, user, isOperator: service.isOperator(user: user))
+      else { throw Failure("there is no room for another connection") }
+      try HTTPConnection.add(to: channel, service, Caller(user, number), connections) {
+        Peer(of: channel)
       }
-      try HTTPConnection.add(to: channel, service, peer, connections, number)
     }
   }
 }
 
 extension HTTPConnection {
-  /// Makes `channel` speak HTTP, within the limits. Must be called on its event loop.
+  /// Makes `channel` speak HTTP, within the limits. Must be called on its event loop. `peer` is
+  /// asked before the first answer: to look at a process costs more than to take a connection in.
   static func add(
-    to channel: any Channel, _ service: QueryService, _ peer: Peer, _ connections: Connections,
-    _ number: UInt64
+    to channel: any Channel, _ service: QueryService, _ caller: Caller, _ connections: Connections,
+    peer: @escaping () -> Peer?
   ) throws {
     var limits = NIOHTTPDecoderLimitConfiguration()
     limits.maxHeaderFieldSize = Limits.headerBytes
     limits.maxHeaderListSize = Limits.headerBytes
     limits.maxHeaderFieldCount = Limits.headerFields
-    try channel.pipeline.syncOperations.configureHTTPServerPipeline(
-      withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
-    try channel.pipeline.syncOperations.addHandler(
-      HTTPConnection(service, peer, connections, number))
+    let gate = RequestGate(service.slices, caller.user)
+    try channel.syncOptions?.setOption(.autoRead, value: false)
+    try channel.pipeline.syncOperations.addHandlers([
+      gate, HTTPResponseEncoder(),
+      ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: limits)),
+      HTTPConnection(service, caller, connections, gate, peer),
+    ])
   }
 }

@@ -16,11 +16,34 @@ extension Standing {
   fileprivate func summary(at now: Instant) -> [JSON.Member] {
     [
       JSON.Member("state", .string(stateName(at: now))),
-      JSON.Member("issued_at", time(token.map { Instant(seconds: $0.issuedAt) })),
       JSON.Member("expires_at", time(oldestExpiry)),
       JSON.Member("refresh_at", time(refreshAt)),
+      JSON.Member("retry_at", time(retryAt)),
       JSON.Member("last_error", lastError.map(JSON.string) ?? .null),
+      JSON.Member("in_use", inUse(at: now)),
+      JSON.Member("newest", newest),
     ]
+  }
+
+  /// The token that the worst served reader has: the oldest that a delivery holds.
+  private func inUse(at now: Instant) -> JSON {
+    guard let oldestExpiry else { return .null }
+    let left = Duration.seconds((oldestExpiry - now).components.seconds)
+    return .object([
+      JSON.Member("expires_at", time(oldestExpiry)),
+      JSON.Member("stale_at", time(oldestExpiry - identity.refreshBefore)),
+      JSON.Member("remaining_seconds", .seconds(left)),
+    ])
+  }
+
+  /// The token that was made last, and is in use or on its way.
+  private var newest: JSON {
+    guard let token else { return .null }
+    return .object([
+      JSON.Member("issued_at", time(Instant(seconds: token.issuedAt))),
+      JSON.Member("expires_at", time(token.expiry)),
+      JSON.Member("refresh_at", time(refreshAt)),
+    ])
   }
 
   /// All that is known of an identity, its token excepted.
@@ -34,11 +57,29 @@ extension Standing {
         JSON.Member("user_id", .string(identity.userID)),
         JSON.Member("role", .string(identity.role.rawValue)),
       ] + summary(at: now) + [
-        JSON.Member("lifetime", .string(identity.lifetime.timeSpan)),
-        JSON.Member("refresh_before", .string(identity.refreshBefore.timeSpan)),
+        JSON.Member("lifetime_seconds", .seconds(identity.lifetime)),
+        JSON.Member("refresh_before_seconds", .seconds(identity.refreshBefore)),
         JSON.Member("key_id", token.map { .string($0.keyID.description) } ?? .null),
         JSON.Member("deliveries", .array(deliveries)),
       ])
+  }
+}
+
+extension JSON {
+  /// A span in seconds, as a number without rounding to the microsecond.
+  fileprivate static func seconds(_ span: Duration) -> JSON {
+    let (whole, rest) = abs(span.microseconds).quotientAndRemainder(dividingBy: 1_000_000)
+    var fraction = rest == 0 ? "" : "." + String(String(1_000_000 + rest).dropFirst())
+    while fraction.last == "0" { fraction.removeLast() }
+    return .number((span < .zero ? "-" : "") + "\(whole)\(fraction)")
+  }
+}
+
+extension ConfigurationVersion {
+  fileprivate var json: JSON {
+    .object([
+      JSON.Member("file", .string(file)), JSON.Member("fingerprint", .string(fingerprint)),
+    ])
   }
 }
 
@@ -68,6 +109,7 @@ struct Health {
       JSON.Member("releaseId", .string(version)),
       JSON.Member(
         "description", .string("fresh tokens for \(counted(standings.count, "identity"))")),
+      JSON.Member("configuration", general.configuration.map(\.json) ?? .null),
       JSON.Member("notes", .array(notes)),
       JSON.Member(
         "identities",

@@ -1,3 +1,4 @@
+import NIOCore
 import NIOHTTP1
 import Rotation
 
@@ -5,7 +6,9 @@ import Rotation
 struct Response: Sendable {
   var status: HTTPResponseStatus
   var headers: [(name: String, value: String)] = []
-  var body: [UInt8] = []
+  var body = ByteBuffer()
+  /// Counts the body's bytes while they are on their way; nil for an answer that is small.
+  var charge: Turns.Charge?
 
   /// A JSON value, on a line of its own.
   static func json(
@@ -15,7 +18,8 @@ struct Response: Sendable {
     value.append(to: &body)
     body.append(0x0a)
     return Response(
-      status: status, headers: [("Content-Type", type), ("Cache-Control", "no-store")], body: body)
+      status: status, headers: [("Content-Type", type), ("Cache-Control", "no-store")],
+      body: ByteBuffer(bytes: body))
   }
 
   /// An error as RFC 9457 has it: `detail` says what is wrong and what to do.
@@ -59,7 +63,13 @@ struct Request: Sendable {
       path = nil
       return
     }
-    let segments = parts[0].split(separator: "/").map { Request.decoded($0.utf8, plus: false) }
+    // Of `/`, no segment; an empty one anywhere else is one, and no route has any.
+    let segments =
+      parts[0] == "/"
+      ? []
+      : parts[0].dropFirst()
+        .split(separator: "/", omittingEmptySubsequences: false)
+        .map { Request.decoded($0.utf8, plus: false) }
     path = segments.contains(nil) ? nil : segments.compactMap(\.self)
   }
 

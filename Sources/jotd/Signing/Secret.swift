@@ -12,8 +12,14 @@ import Rotation
   private let capacity: Int
   let count: Int
 
-  /// The arena is set up once, before the first secret: 128 KiB hold a few of the largest.
-  private static let arena: Void = { _ = keymemory_prepare(128 << 10) }()
+  /// OpenSSL's memory for keys, set up once: 128 KiB hold a few of the largest. Ask for it before
+  /// anything else of OpenSSL's, which takes no other memory once it has some
+  /// (CRYPTO_set_mem_functions(3)): keys would be on the ordinary heap.
+  static let arena: Void = {
+    guard keymemory_prepare(128 << 10) != 0 else {
+      fatalError("OpenSSL's secure heap cannot be made: keys would not be guarded")
+    }
+  }()
 
   /// Room for `capacity` bytes, filled by `fill`, which returns how many it used.
   private init<Problem: Error>(

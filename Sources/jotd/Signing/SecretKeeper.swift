@@ -1,65 +1,103 @@
+import Dispatch
 import Rotation
 
 /// Keeps an eye on the secret's source while the daemon runs: a rewritten file is noticed by
 /// inotify(7) at once, and by its status at every wake-up in case a watch was lost; what cannot be
-/// read is tried again, as often as a delivery.
+/// read is tried again, as often as a delivery. Files are touched on a queue of its own, because a
+/// disk can hang.
 @MainActor
 final class SecretKeeper {
-  enum News {
+  enum News: Sendable {
     case read(HMACSigner, warnings: [String], hadFailed: Bool)
     case failed(Failure)
+    /// As before; `retryAt` has moved.
+    case stillFailing
   }
 
-  /// When to look again although nothing happened; nil while all is well.
+  /// What a look at the source gave.
+  private enum Seen: Sendable {
+    case unchanged
+    case changed(FileStatus?, Result<(signer: HMACSigner, warnings: [String]), Failure>)
+  }
+
+  /// When to look again although nothing happened; nil while all is well, or a look is under way.
   private(set) var retryAt: Instant?
 
   private let reader: SecretReader
   private var seen: FileStatus?
   private var failure: Failure?
   private var attempts = 0
+  private let queue = DispatchQueue(label: "jotd.secret")
   private var fileWatch: FileWatch?
+  private var isLooking = false
+  /// Something happened since the present look began.
+  private var isWanted = false
+  private let hear: @MainActor (News) -> Void
 
-  /// `reader` has read the secret; `seen` is its source's fingerprint from before that.
-  init(_ reader: SecretReader, seen: FileStatus?) {
+  /// `reader` has read the secret; `seen` is its source's fingerprint from before that. From now
+  /// on, `hear` is called on the main queue with what is new.
+  init(_ reader: SecretReader, seen: FileStatus?, hear: @escaping @MainActor (News) -> Void) {
     self.reader = reader
     self.seen = seen
-  }
-
-  /// Calls `changed` after something happened near the secret's file.
-  func watch(changed: @escaping @MainActor () -> Void) {
+    self.hear = hear
     guard let path = reader.path else { return }
-    fileWatch = FileWatch(path) { [weak self] in
-      guard let self, reader.fingerprint != seen else { return }
+    fileWatch = FileWatch(path, on: queue) { [weak self] in
       // Whoever writes it gets a moment to finish.
-      retryAt = .now + .milliseconds(20)
-      changed()
+      DispatchQueue.main.asyncAfter(deadline: .now() + .milliseconds(20)) {
+        MainActor.assumeIsolated { self?.look() }
+      }
     }
   }
 
-  /// What is new since the last look; nil when nothing is, or it is not time.
-  func look(at now: Instant) -> News? {
-    guard reader.path != nil else { return nil }
-    if let retryAt, now < retryAt, retryAt - now <= Limits.longestRetry * 2 { return nil }
-    let found = reader.fingerprint
-    guard found != seen || failure != nil else {
-      retryAt = nil
-      return nil
+  /// Looks at the source, if it is time: at the next try after a failure, and else whenever asked.
+  func look(at now: Instant) {
+    if let retryAt, now < retryAt, retryAt - now <= Limits.longestRetry * 2 { return }
+    look()
+  }
+
+  private func look() {
+    guard reader.path != nil else { return }
+    guard !isLooking else {
+      isWanted = true
+      return
     }
+    isLooking = true
+    isWanted = false
+    retryAt = nil
+    queue.async { [reader, seen, isFailing = failure != nil, folders = fileWatch?.folders] in
+      let found = reader.fingerprint
+      var news = Seen.unchanged
+      if found != seen || isFailing {
+        folders?.renew()
+        news = .changed(
+          found,
+          Result { () throws(Failure) in try reader.signer() })
+      }
+      let seen = news
+      DispatchQueue.main.async { [weak self] in
+        MainActor.assumeIsolated { self?.finish(seen) }
+      }
+    }
+  }
+
+  private func finish(_ news: Seen) {
+    isLooking = false
+    defer { if isWanted { look() } }
+    guard case .changed(let found, let result) = news else { return }
     seen = found
-    fileWatch?.renew()
-    do {
-      let (signer, warnings) = try reader.signer()
+    switch result {
+    case .success(let (signer, warnings)):
       let hadFailed = failure != nil
       failure = nil
       attempts = 0
-      retryAt = nil
-      return .read(signer, warnings: warnings, hadFailed: hadFailed)
-    } catch {
+      hear(.read(signer, warnings: warnings, hadFailed: hadFailed))
+    case .failure(let error):
       let pause = min(Limits.firstRetry * (1 << min(attempts, 16)), Limits.longestRetry)
       attempts += 1
-      retryAt = now + pause
-      defer { failure = error }
-      return failure == error ? nil : .failed(error)
+      retryAt = .now + pause
+      let isNew = failure != error
+      failure = error
+      hear(isNew ? .failed(error) : .stillFailing)
     }
   }
 }

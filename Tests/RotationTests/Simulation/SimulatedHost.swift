@@ -21,6 +21,10 @@ struct SimulatedHost {
   private var broken: [Path: Int64] = [:]
   private var hanging: [Path: Int64] = [:]
   private var signerBroken: Int64 = 0
+  /// Until when there is something that is no token at a place, and the places that this run may
+  /// write.
+  private var foreign: [Path: Int64] = [:]
+  private var claimed: Set<Path> = []
 
   private(set) var witness = Witness()
   private(set) var deliveries = 0
@@ -34,6 +38,8 @@ struct SimulatedHost {
     /// Nil for one that hangs until its place is let go.
     let end: Int64?
     var isNoted = false
+
+    var isLook: Bool { if case .look = job.deed { true } else { false } }
   }
 
   /// The lifetimes on a host, in seconds.
@@ -95,8 +101,9 @@ extension SimulatedHost {
     case 14..<16: try changeKey()
     case 16..<20: try reload()
     case 20..<23: try restart(isFirst: false)
-    case 23..<24: try loseFile()
-    case 24..<29: try rotate()
+    case 23..<25: try loseFile()
+    case 25..<29: try rotate()
+    case 30..<33: moveForeign()
     case 29..<30: clock.drift = Int64.random(in: -500...500, using: &random)
     default: break
     }
@@ -173,8 +180,9 @@ extension SimulatedHost {
     note("reload: \(identities.map(\.name))")
     let changes = rotator.apply(identities, at: clock.now)
     try witness.apply(identities, changes, over: before, at: clock.time)
-    takeStock()
     try turn()
+    let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
+    claimed.formIntersection(wanted)
     if random.chance(0.2) { try reload() }
   }
 
@@ -187,6 +195,7 @@ extension SimulatedHost {
       witness.abandon(running.job.delivery.path)
     }
     jobs = []
+    claimed = []
     let wereFresh = identities.filter { holdsFresh($0) }
     if !isFirst {
       let end = clock.time + Int64.random(in: 0...2_000_000, using: &random)
@@ -208,10 +217,17 @@ extension SimulatedHost {
     let issued = wereFresh.map { places[$0.lasting[0].path]!.token.issuedAt }
     rotator.apply(identities, at: clock.now)
     witness.restart(at: clock.time)
-    takeStock()
     try turn()
+    while let end = jobs.filter({ $0.isLook && $0.end != nil }).map({ endOf($0) }).min() {
+      clock.pass(to: end)
+      try endJobs()
+      try turn()
+    }
     // And does not churn.
-    for (identity, before) in zip(wereFresh, issued) where signerBroken <= clock.time {
+    for (identity, before) in zip(wereFresh, issued)
+    where signerBroken <= clock.time
+      && !identity.lasting.contains(where: { isOutOfOrder($0.path) })
+    {
       let due = identity.due(sampleToken(identity, at: Instant(seconds: before)))
       guard
         due <= clock.now || Instant(seconds: before) > clock.now
@@ -228,10 +244,18 @@ extension SimulatedHost {
       !jobs.contains(where: { $0.job.delivery.path == path })
     else { return }
     places[path] = nil
-    note("\(path) is lost, reload")
-    let changes = rotator.apply(identities, at: clock.now)
-    try witness.apply(identities, changes, over: identities, at: clock.time)
-    takeStock()
+    if random.chance(0.5) {
+      note("\(path) is lost, which is noticed")
+      // Or only that much happens in its folder.
+      let others = identities.flatMap(\.deliveries).map(\.path).filter { _ in random.chance(0.3) }
+      rotator.noteChanges(at: Set([path, Path("/stranger")] + others), now: clock.now)
+      witness.excuse(path, until: clock.time + Witness.moment)
+      witness.forgetPaces()
+    } else {
+      note("\(path) is lost, reload")
+      let changes = rotator.apply(identities, at: clock.now)
+      try witness.apply(identities, changes, over: identities, at: clock.time)
+    }
     try turn()
   }
 
@@ -241,8 +265,12 @@ extension SimulatedHost {
     note("rotate \(names.sorted())")
     rotator.rotate(names, at: clock.now)
     witness.ask(for: names, clock)
+    // Until its places were looked at, an identity has no first token.
+    let undecided = identities.filter {
+      witness.board[$0.name]?.token == nil && !$0.lasting.isEmpty
+    }
     try turn()
-    try witness.checkAsked(names)
+    try witness.checkAsked(names.subtracting(undecided.map(\.name)))
     // Much goes wrong while jobs are under way.
     switch Int.random(in: 0..<5, using: &random) {
     case 0: try reload()
@@ -251,6 +279,17 @@ extension SimulatedHost {
     default: break
     }
   }
+
+  /// Somebody puts a file where this run has not written, for a while.
+  private mutating func moveForeign() {
+    let path = Path("/p\(Int.random(in: 0..<6, using: &random))")
+    guard !claimed.contains(path) else { return }
+    foreign[path] = clock.time + span(upTo: 172_800)
+    note("\(path) is somebody else's until \(foreign[path]! - SimulatedClock.birth)")
+    places[path] = nil
+  }
+
+  private func isForeign(_ path: Path) -> Bool { (foreign[path] ?? 0) > clock.time }
 
   private mutating func anyPath() -> Path? {
     identities.flatMap { $0.deliveries.map(\.path) }.randomElement(using: &random)
@@ -290,11 +329,6 @@ extension SimulatedHost {
     rotator.use(signer, at: clock.now)
   }
 
-  private mutating func takeStock() {
-    let held = places
-    rotator.takeStock(at: clock.now) { $0.isLasting ? held[$0.path]?.bytes : nil }
-  }
-
   /// `isAlarm` says that nothing but the timer woke the daemon.
   private mutating func turn(isAlarm: Bool = false) throws {
     applySigner()
@@ -310,7 +344,7 @@ extension SimulatedHost {
       }
     }
     if isAlarm, orders.isEmpty, !hasActed { throw Violation("woken for nothing") }
-    guard identities.isEmpty || rotator.nextWake != nil else {
+    guard identities.isEmpty || rotator.nextWake != nil || !jobs.isEmpty else {
       throw Violation("nobody is going to be woken")
     }
     if let next = rotator.nextWake, next <= clock.now {
@@ -338,9 +372,11 @@ extension SimulatedHost {
       let late = next == wake ? Int64.random(in: 0...1_000, using: &random) : 0
       clock.pass(to: next + late)
       // Readers see how it is before anything is done about it.
-      excuseHanging()
+      excuse()
       try witness.look(at: places, clock, keys, only: identities)
-      try witness.checkRest(of: places, identities, jobs.map(\.job.delivery.path), clock.time)
+      try witness.checkRest(
+        of: places, identities, jobs.map(\.job.delivery.path),
+        looks: jobs.filter(\.isLook).map(\.job.delivery.path), clock.time)
       let hasEnded = try endJobs()
       let hasNoted = noteHanging()
       if next == end, !hasEnded, !hasNoted { break }
@@ -363,6 +399,10 @@ extension SimulatedHost {
     {
       throw Violation("\(path) is removed, and wanted")
     }
+    if case .look = job.deed {
+    } else if path.isFile, !claimed.contains(path) {
+      throw Violation("\(path) is touched before anybody looked at it")
+    }
     if case .write(let bytes) = job.deed {
       guard let held = Held(bytes, signedBy: SimulatedSigner(keys)) else {
         throw Violation("a token that the current key did not sign goes to \(path)")
@@ -384,15 +424,17 @@ extension SimulatedHost {
     for running in ended {
       let path = running.job.delivery.path
       if running.end == nil { witness.excuse(path, until: clock.time + Witness.moment) }
-      var failure: Failure?
-      if let end = broken[path], end > clock.time {
-        failure = Failure("\(path) is broken")
+      var outcome = Outcome.done
+      if running.isLook {
+        outcome = .found(look(at: path))
+      } else if let end = broken[path], end > clock.time {
+        outcome = .failed(Failure("\(path) is broken"))
         witness.fail(running.job, until: end, clock, identities)
       } else {
         witness.succeed(running.job)
         carryOut(running)
       }
-      rotator.finish(running.job.id, failure, at: clock.now, random: &random)
+      rotator.finish(running.job.id, outcome, at: clock.now, random: &random)
     }
     return !ended.isEmpty
   }
@@ -409,15 +451,47 @@ extension SimulatedHost {
     return hasNoted
   }
 
-  private mutating func excuseHanging() {
+  private mutating func excuse() {
     for (path, end) in hanging where end >= clock.time {
       witness.excuse(path, until: end + Witness.moment)
     }
+    for (path, end) in foreign where end >= clock.time {
+      witness.excuse(path, until: end + Witness.longestPause)
+    }
+    // Without a first token, because one place hangs, the others have none either.
+    for identity in identities where witness.board[identity.name]?.token == nil {
+      for end in identity.lasting.compactMap({ hanging[$0.path] }) where end >= clock.time {
+        let noted = min(end, witness.unsettledSince + Witness.patience)
+        for delivery in identity.deliveries {
+          witness.excuse(delivery.path, until: noted + Witness.moment)
+        }
+      }
+    }
+  }
+
+  /// What a look finds; in a folder that cannot be opened, nothing.
+  private mutating func look(at path: Path) -> Found {
+    if let end = broken[path], end > clock.time {
+      witness.excuse(path, until: end + Witness.longestPause)
+      if !isForeign(path) { claimed.insert(path) }
+      return isForeign(path) ? .unreadable(Failure("\(path) is broken")) : .nothing
+    }
+    guard !isForeign(path) else {
+      if !claimed.contains(path) { witness.spare(path, identities, at: clock.time) }
+      return random.chance(0.5) ? .file(Array("something".utf8), isAsConfigured: true) : .tooLarge
+    }
+    claimed.insert(path)
+    return places[path].map { .file($0.bytes, isAsConfigured: true) } ?? .nothing
   }
 
   private mutating func carryOut(_ running: RunningJob) {
+    if running.isLook { return }
     places[running.job.delivery.path] = running.content
     if running.content != nil { deliveries += 1 }
+  }
+
+  private func isOutOfOrder(_ path: Path) -> Bool {
+    (broken[path] ?? 0) > clock.time || (hanging[path] ?? 0) > clock.time
   }
 
   /// Whether every delivery of `identity` holds one fresh token that is as it would be minted.
@@ -431,6 +505,10 @@ extension SimulatedHost {
       && held.token.expiry - clock.now > identity.refreshBefore
       && identity.lasting.allSatisfy { places[$0.path]?.bytes == held.bytes }
   }
+}
+
+extension Path {
+  var isFile: Bool { !description.hasPrefix("/socket") }
 }
 
 extension Identity {

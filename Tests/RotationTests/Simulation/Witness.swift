@@ -168,7 +168,10 @@ extension Witness {
 
   /// All tokens are of a new key at once.
   func checkKey(_ key: Int) throws {
-    for standing in board.values where standing.token?.keyID != SimulatedSigner.keyID(key) {
+    for standing in board.values
+    where standing.token.map({ $0.keyID != SimulatedSigner.keyID(key) })
+      ?? standing.identity.lasting.isEmpty
+    {
       throw Violation("\(standing.identity.name) was not minted with the new key at once")
     }
   }
@@ -184,6 +187,15 @@ extension Witness {
     failed[path] = (bytes, clock.time)
     for identity in identities where identity.deliveries.contains(where: { $0.path == path }) {
       pause(identity.name, at: clock.time)
+    }
+  }
+
+  /// What is at `path` is somebody else's: whoever delivers there fails.
+  mutating func spare(_ path: Path, _ identities: [Identity], at time: Int64) {
+    excuse(path, until: time + Witness.longestPause)
+    for identity in identities where identity.deliveries.contains(where: { $0.path == path }) {
+      // Looks are tried again in the same pace; it is not told when they begin.
+      pauses[identity.name] = Pause(begin: nil, count: 0, failures: 7)
     }
   }
 
@@ -218,6 +230,8 @@ extension Witness {
       guard issued + failures <= 1 else { throw Violation("\(name) was minted twice at once") }
       if issued > 0 {
         pauses[name]?.begin = nil
+        // What failed before the first token was another configuration's.
+        if before?.token == nil { pauses[name] = Pause(begin: nil, count: 0, failures: 7) }
         if let old = before?.token { try checkCause(standing, old, clock) }
       }
       if failures > 0 {
@@ -245,7 +259,7 @@ extension Witness {
   }
 
   /// Something of an identity failed.
-  private mutating func pause(_ name: String, at time: Int64) {
+  mutating func pause(_ name: String, at time: Int64) {
     pauses[name, default: Pause()].failures += 1
     guard pauses[name]!.begin == nil else { return }
     pauses[name]!.begin = time
@@ -277,6 +291,10 @@ extension Witness {
     for identity in identities {
       if let token = board[identity.name]?.token {
         try check(token, of: identity, "the query socket", clock, keyID)
+      } else if identity.lasting.contains(where: { excuses[$0.path, default: 0] > clock.time }) {
+        // It waits for a look at that place, until it is noted as hanging.
+        guard clock.time - unsettledSince > Witness.patience else { continue }
+        throw Violation("\(identity.name) waits for a place that hangs")
       } else {
         throw Violation("there is no token of \(identity.name) for the query socket")
       }
@@ -364,9 +382,11 @@ extension Witness {
     }
   }
 
-  /// Nothing is left behind, what is put up is true, and what failed is tried again.
+  /// Nothing is left behind, what is put up is true, and what failed is tried again. Places in
+  /// `looks` are being looked at: until then, nobody knows of what was lost there.
   func checkRest(
-    of held: [Path: Held], _ identities: [Identity], _ running: [Path], _ time: Int64
+    of held: [Path: Held], _ identities: [Identity], _ running: [Path], looks: [Path],
+    _ time: Int64
   ) throws {
     let wanted = Set(identities.lazy.flatMap { $0.deliveries.lazy.map(\.path) })
     for path in held.keys
@@ -376,7 +396,9 @@ extension Witness {
       }
     }
     for identity in identities {
-      guard let standing = board[identity.name], !standing.isMissing else { continue }
+      guard let standing = board[identity.name], !standing.isMissing,
+        !identity.deliveries.contains(where: { looks.contains($0.path) })
+      else { continue }
       let expiries = identity.deliveries.map { held[$0.path]?.token.expiry }
       guard expiries.isEmpty || !expiries.contains(nil),
         expiries.isEmpty || standing.oldestExpiry == expiries.lazy.compactMap(\.self).min()

@@ -23,7 +23,7 @@ extension Witness {
       else {
         throw Violation("\(summary.identity) is said to be kept, and is not fresh")
       }
-    case .deliveryFailed(let identity, let path, let failure):
+    case .deliveryFailed(let identity, let path, let failure, _):
       troubled.insert(identity)
       guard reported.updateValue(failure.description, forKey: path) != failure.description else {
         throw Violation("the failure at \(path) is reported twice")

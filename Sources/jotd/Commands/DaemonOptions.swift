@@ -1,0 +1,78 @@
+import ArgumentParser
+import Rotation
+
+/// `--socket` and `--config`: how the commands that ask the running daemon find it.
+struct DaemonOptions: ParsableArguments {
+  @Option(
+    name: .customLong("socket"),
+    help: ArgumentHelp(
+      "The daemon's query socket (default: socket.path of the configuration, or "
+        + "\(Configuration.standardSocket)).", valueName: "path"),
+    completion: .file())
+  var path: String?
+
+  @OptionGroup var config: ConfigurationOption
+
+  /// Where the daemon is asked. Nothing in the configuration makes this fail.
+  var socket: DaemonSocket { DaemonSocket(path, config.pathOrStandard) }
+}
+
+/// The socket on which the daemon is asked.
+struct DaemonSocket {
+  enum Reason {
+    /// By the option, or by the configuration.
+    case named
+    /// This configuration names none, so it is the standard one.
+    case unnamed(String)
+    /// What the configuration names is not known, in words, so it is the standard one.
+    case unknown(String)
+  }
+
+  let path: Path
+  let reason: Reason
+
+  /// The one that is named, or that the configuration in `file` names, or the standard one.
+  init(_ named: String?, _ file: String) {
+    if let named {
+      (path, reason) = (Path(named), .named)
+      return
+    }
+    // A disk that hangs keeps nobody from asking.
+    switch waiting(for: Limits.patience, "jotd.configuration", { SocketPath.read(file) }) {
+    case .path(let path)?: (self.path, reason) = (path, .named)
+    case .none?: (path, reason) = (Configuration.standardSocket, .unnamed(file))
+    case .unknown(let why)?: (path, reason) = (Configuration.standardSocket, .unknown(why))
+    case nil:
+      let why = "\(file) cannot be read in \(Limits.patience.timeSpan)"
+      (path, reason) = (Configuration.standardSocket, .unknown(why))
+    }
+  }
+
+  /// What nobody answering there means.
+  func silence(_ error: SystemError) -> QueryFailure {
+    switch reason {
+    case .named:
+      return QueryFailure(
+        "\(path): \(error.reason): does the daemon run? systemctl status jotd", .unavailable)
+    case .unknown(let why):
+      return QueryFailure(
+        "\(path): \(error.reason): does the daemon run? systemctl status jotd. \(why): name its "
+          + "socket with --socket", .unavailable)
+    case .unnamed(let file):
+      return QueryFailure(
+        "\(file) has no socket: section, and nobody answers at \(path): so the daemon cannot be "
+          + "asked", .unavailable,
+        advice: """
+          To have it answer, add these lines, and apply them with: sudo systemctl reload jotd
+          socket:
+            path: \(path)
+            group: camera    # who may connect, beside root
+          """)
+    }
+  }
+}
+
+/// Refuses, as wrong usage, what is no identity's name.
+func validateIdentity(_ name: String) throws {
+  if let fault = Identity.fault(inName: name) { throw ValidationError("\(fault).") }
+}

@@ -1,0 +1,139 @@
+import Dispatch
+import Glibc
+import Rotation
+
+/// The places of deliveries, as the daemon sees them: carries out jobs there, beside the main queue,
+/// and says what becomes of them.
+@MainActor
+final class DeliveryWorkers {
+  /// What the daemon is to know, on the main queue.
+  enum News {
+    /// Results wait to be collected.
+    case ended
+    /// These jobs take longer than they should.
+    case hanging([Job])
+    /// Somebody may have changed what is at these paths.
+    case changed(Set<Path>)
+    /// Not all folders can be watched for changes.
+    case blind(Failure)
+  }
+
+  private let hear: @MainActor (News) -> Void
+  private let workers: WorkerPool<DeliveryWork, Outcome>
+  private let sockets = TokenSockets()
+  private let watch: FolderWatch?
+  private let watching: (any DispatchSourceRead)?
+  private let mounts = MountTable()
+  private let patience = DispatchSource.makeTimerSource(queue: .main)
+  private var isPatienceArmed = false
+  /// Jobs that were submitted and not collected.
+  private var running = 0
+  /// Folders that are still to be cleared of what a crash left there.
+  private var sweeps = 0
+
+  init(hear: @escaping @MainActor (News) -> Void) {
+    self.hear = hear
+    let tell: @Sendable (News) -> Void = { news in
+      DispatchQueue.main.async { MainActor.assumeIsolated { hear(news) } }
+    }
+    let watch = FolderWatch(changed: { tell(.changed($0)) }, lacking: { tell(.blind($0)) })
+    self.watch = watch
+    watching = watch?.begin()
+    workers = WorkerPool(
+      "delivery",
+      makeWorker: { [sockets] in
+        var postman = Postman(sockets, watch)
+        return { postman.perform($0) }
+      },
+      notify: { tell(.ended) })
+    if watch == nil {
+      tell(
+        .blind(
+          Failure(
+            "no folder can be watched (fs.inotify.max_user_instances): what others take away or "
+              + "change is noticed only at the next rotation")))
+    }
+    patience.schedule(deadline: .distantFuture)
+    patience.setEventHandler { [weak self] in MainActor.assumeIsolated { self?.losePatience() } }
+    patience.resume()
+  }
+
+  /// Whether left-over temporary files are still being removed.
+  var isSweeping: Bool { sweeps > 0 }
+
+  /// Takes over what the configuration says of places, and has the temporary files removed that a
+  /// crash left beside them.
+  func configure(_ settings: Settings) {
+    let places = settings.deliveryPlaces
+    watch?.want(Set(places.lazy.map(\.delivery.path)))
+    sockets.connections.keep(.tokens(listening: settings.listeningDeliveries))
+    let work = DeliveryWork.sweeps(settings)
+    sweeps += work.count
+    submit(work)
+    armPatience()
+  }
+
+  func carryOut(_ jobs: [Job]) {
+    running += jobs.count
+    submit(jobs.map(DeliveryWork.job))
+    armPatience()
+  }
+
+  private func submit(_ work: [DeliveryWork]) {
+    if work.isEmpty { return }
+    workers.submit(work.map { (mounts.place(of: $0.folder), $0) })
+  }
+
+  /// The jobs that ended, and how.
+  func collect() -> [(Job, Outcome)] {
+    var ended: [(Job, Outcome)] = []
+    for (work, outcome) in workers.collect() {
+      switch work {
+      case .job(let job): ended.append((job, outcome))
+      case .sweep: sweeps = max(0, sweeps - 1)
+      }
+    }
+    running -= ended.count
+    return ended
+  }
+
+  // MARK: Hanging
+
+  /// The timer for what hangs runs only while something is at work.
+  private func armPatience() {
+    let isNeeded = running > 0 || sweeps > 0
+    guard isPatienceArmed != isNeeded else { return }
+    isPatienceArmed = isNeeded
+    let interval = DispatchTimeInterval.microseconds(Int(Limits.patience.microseconds))
+    if isNeeded {
+      patience.schedule(deadline: .now() + interval, repeating: interval)
+    } else {
+      patience.schedule(deadline: .distantFuture)
+    }
+  }
+
+  private func losePatience() {
+    armPatience()
+    var hanging: [Job] = []
+    for work in workers.findHanging() {
+      switch work {
+      case .job(let job): hanging.append(job)
+      case .sweep: sweeps = max(0, sweeps - 1)
+      }
+    }
+    hear(.hanging(hanging))
+  }
+
+  // MARK: The end
+
+  /// Drops what has not begun.
+  func close() { workers.close() }
+
+  /// What is left to do at the end, each of which can hang: the sockets' files, and what is at work.
+  var farewells: [@Sendable () -> Void] {
+    [
+      { [sockets] in sockets.closeAll() },
+      { [workers] in while workers.isWorking { usleep(5_000) } },
+    ]
+  }
+}

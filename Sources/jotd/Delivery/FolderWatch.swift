@@ -1,0 +1,217 @@
+import Dispatch
+import Glibc
+import Rotation
+import Synchronization
+
+/// Notices what others do to deliveries, by their folders: a file that is removed, emptied, moved
+/// away, replaced or given away. What jotd does itself there is passed over. Costs nothing while
+/// nothing happens, and a few wake-ups a second however much does.
+final class FolderWatch: Sendable {
+  private struct State {
+    /// The paths that are delivered to.
+    var wanted: Set<Path> = []
+    var wantedFolders: Set<Path> = []
+    var watches: [Path: Inotify.Watch] = [:]
+    /// Several where a folder has several paths.
+    var folders: [Inotify.Watch: Set<Path>] = [:]
+    /// Said already that not all can be watched.
+    var isLacking = false
+  }
+
+  /// What happened and was not told yet, and when which was told last. Used on the queue alone; its
+  /// lock is for the compiler.
+  private struct Pending {
+    var paths: Set<Path> = []
+    var told: [Path: ContinuousClock.Instant] = [:]
+    /// The rename of jotd's own whose second half comes next.
+    var ownRename: UInt32?
+    var isArmed = false
+  }
+
+  private let inotify: Inotify
+  private let state = Mutex(State())
+  private let pending = Mutex(Pending())
+  private let queue = DispatchQueue(label: "jotd.changes")
+  private let changed: @Sendable (Set<Path>) -> Void
+  private let lacking: @Sendable (Failure) -> Void
+
+  /// `changed` is called, on a queue of the watch's own, with the paths of deliveries that somebody
+  /// may have changed; `lacking` once, on any thread, when not all folders can be watched. Nil when
+  /// the kernel gives no watch at all.
+  init?(
+    changed: @escaping @Sendable (Set<Path>) -> Void,
+    lacking: @escaping @Sendable (Failure) -> Void
+  ) {
+    guard let inotify = Inotify() else { return nil }
+    self.inotify = inotify
+    self.changed = changed
+    self.lacking = lacking
+  }
+
+  /// Begins to tell, for as long as the source is kept.
+  func begin() -> any DispatchSourceRead {
+    let source = DispatchSource.makeReadSource(fileDescriptor: inotify.descriptor, queue: queue)
+    source.setEventHandler { @Sendable in self.gather() }
+    source.resume()
+    return source
+  }
+
+  /// From now on, the deliveries to these paths count, and no others.
+  func want(_ paths: Set<Path>) {
+    let folders = Set(paths.lazy.map(\.folder))
+    state.withLock { state in
+      state.wanted = paths
+      state.wantedFolders = folders
+      for folder in state.watches.keys where !folders.contains(folder) { forget(folder, &state) }
+    }
+  }
+
+  /// Tells the folder that was watched at a path from those that come after it; empty where none
+  /// could be watched.
+  struct Mark { fileprivate let watch: Inotify.Watch? }
+
+  /// Whether the folder that is watched at `path` is still the one of this mark.
+  func isCurrent(_ path: Path, _ mark: Mark) -> Bool {
+    state.withLock { $0.watches[path] == mark.watch }
+  }
+
+  /// Watches a folder that is delivered into; to be called before each look or write there, because
+  /// a folder of that path may be another one now. By its descriptor, so that it is the very folder
+  /// that is written to, and no path is walked. Nil when another folder was watched at this path: then
+  /// neither is watched any more, all deliveries there are looked at, and these looks find out which
+  /// folder it is now.
+  func watch(_ folder: Folder) -> Mark? {
+    let (isWanted, isKnown) = state.withLock { state in
+      (
+        state.wantedFolders.contains(folder.path),
+        state.watches[folder.path] != nil || state.watches.count < Limits.watchedFolders
+      )
+    }
+    // What is only removed there is watched no more.
+    guard isWanted else { return Mark(watch: nil) }
+    do throws(SystemError) {
+      guard isKnown else { throw SystemError(code: ENOSPC) }
+      // truncate(2) opens nothing, and so closes nothing.
+      let watch = try inotify.watch(
+        "/proc/self/fd/\(folder.descriptor.number)", eachWrite: true)
+      let isOther = state.withLock { state in
+        let before = state.watches[folder.path]
+        if before == watch { return false }
+        if before != nil {
+          // What the kernel tells of the new one is passed over until a look takes it up.
+          forget(folder.path, &state)
+          return true
+        }
+        state.watches[folder.path] = watch
+        state.folders[watch, default: []].insert(folder.path)
+        return false
+      }
+      guard isOther else { return Mark(watch: watch) }
+      queue.async { self.lose(folder.path) }
+      return nil
+    } catch {
+      let isFirst = state.withLock { state in
+        defer { state.isLacking = true }
+        return !state.isLacking
+      }
+      guard isFirst else { return Mark(watch: nil) }
+      let reason =
+        error.code == ENOSPC
+        ? "as many folders are watched as can be (fs.inotify.max_user_watches; jotd watches "
+          + "\(Limits.watchedFolders) at most)"
+        : error.reason
+      lacking(
+        Failure(
+          "\(folder.path) cannot be watched: \(reason). What others take away or change there, or "
+            + "in any further folder, is noticed only at the next rotation", code: error.code))
+      return Mark(watch: nil)
+    }
+  }
+
+  private func forget(_ folder: Path, _ state: inout State) {
+    guard let watch = state.watches.removeValue(forKey: folder) else { return }
+    state.folders[watch]?.remove(folder)
+    guard state.folders[watch]?.isEmpty == true else { return }
+    state.folders[watch] = nil
+    inotify.forget(watch)
+  }
+
+  // MARK: On the watch's queue
+
+  private func gather() {
+    // Much of what happens belongs together. The queue is the watch's own.
+    usleep(UInt32(Limits.changeGathering.microseconds))
+    let found = paths(of: inotify.take())
+    guard !found.isEmpty else { return }
+    pending.withLock { $0.paths.formUnion(found) }
+    tell()
+  }
+
+  /// Another folder than before has this path.
+  private func lose(_ folder: Path) {
+    let lost = state.withLock { $0.wanted.filter { $0.folder == folder } }
+    pending.withLock { $0.paths.formUnion(lost) }
+    tell()
+  }
+
+  /// The deliveries that these events concern.
+  private func paths(of events: [Inotify.Event]) -> Set<Path> {
+    pending.withLock { pending in
+      state.withLock { state in
+        var found: Set<Path> = []
+        var gone: Set<Path> = []
+        for event in events {
+          if event.isOverflow { found = state.wanted }
+          guard let folders = state.folders[event.watch] else { continue }
+          if event.isFolderGone || event.isForgotten {
+            for folder in folders { forget(folder, &state) }
+            gone.formUnion(folders)
+          } else if !isOwn(event, &pending.ownRename) {
+            for folder in folders {
+              let path = Path(
+                folder.description == "/" ? "/\(event.name)" : "\(folder)/\(event.name)")
+              if state.wanted.contains(path) { found.insert(path) }
+            }
+          }
+        }
+        // All at once, because many can go together.
+        if !gone.isEmpty { found.formUnion(state.wanted.lazy.filter { gone.contains($0.folder) }) }
+        return found
+      }
+    }
+  }
+
+  /// Whether jotd did it: something to a temporary file of this run, or the second half of its rename
+  /// to a delivery, which follows the first at once.
+  private func isOwn(_ event: Inotify.Event, _ rename: inout UInt32?) -> Bool {
+    if let (_, number) = TemporaryName.parts(of: event.name), TemporaryName.isOfThisRun(number) {
+      if event.cookie != 0 { rename = event.cookie }
+      return true
+    }
+    return event.cookie != 0 && event.cookie == rename
+  }
+
+  /// Tells what is to be told now: each path at most once in a while, so that two who put back what
+  /// the other replaced do not keep a host busy.
+  private func tell() {
+    let now = ContinuousClock.now
+    let (ready, rest) = pending.withLock { pending in
+      pending.told = pending.told.filter { now - $0.value < Limits.putBackPause }
+      let ready = pending.paths.filter { pending.told[$0] == nil }
+      for path in ready { pending.told[path] = now }
+      pending.paths.subtract(ready)
+      let next = pending.paths.compactMap { pending.told[$0] }.min()
+      guard let next, !pending.isArmed else { return (ready, ContinuousClock.Instant?.none) }
+      pending.isArmed = true
+      return (ready, next + Limits.putBackPause)
+    }
+    if !ready.isEmpty { changed(ready) }
+    guard let rest else { return }
+    // Rounded up: at its time, and not before.
+    let pause = DispatchTimeInterval.microseconds(Int((rest - now).microseconds) + 1)
+    queue.asyncAfter(deadline: .now() + pause) {
+      self.pending.withLock { $0.isArmed = false }
+      self.tell()
+    }
+  }
+}

@@ -1,0 +1,215 @@
+import DequeModule
+import Dispatch
+import Rotation
+import Synchronization
+
+/// What a piece of work depends on: a folder, and the mount point of its file system. What hangs
+/// holds up its folder; when much hangs on one file system, that.
+struct WorkPlace: Hashable, Sendable {
+  let folder: Path
+  let fileSystem: String
+}
+
+/// Carries out work that can hang, beside whoever asked for it, on a few workers for each file
+/// system. What hangs costs its own place and no other.
+final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
+  /// What one worker does with each piece of work.
+  typealias Perform = (Work) -> Result
+
+  private struct Item {
+    let work: Work
+    /// Whether it was said to hang.
+    var isReported = false
+  }
+
+  private struct Running {
+    let item: Item
+    let place: WorkPlace
+    let since = ContinuousClock.now
+    var isHanging = false
+  }
+
+  private struct Lane {
+    var waiting: Deque<Item> = []
+    var load = Load()
+  }
+
+  /// What is being carried out, and how much of it hangs.
+  private struct Load {
+    var running = 0
+    var hanging = 0
+  }
+
+  private struct Worker {
+    // A private serial queue: a thread while it has work, none when idle, and not libdispatch's
+    // pool monitor, which would wake once a second for ever.
+    let queue: DispatchQueue
+    var now: Running?
+  }
+
+  private struct State {
+    var lanes: [WorkPlace: Lane] = [:]
+    var fileSystems: [String: Load] = [:]
+    /// The places where something waits, each once; the next in turn comes first.
+    var turns: Deque<WorkPlace> = []
+    var workers: [Worker] = []
+    var idle: [Int] = []
+    var results: [(work: Work, result: Result)] = []
+    var isClosed = false
+  }
+
+  private let state = Mutex(State())
+  private let name: String
+  private let makeWorker: @Sendable () -> Perform
+  private let notify: @Sendable () -> Void
+
+  /// `makeWorker` is called on a worker that begins, and what it gives until the worker has
+  /// nothing to do. `notify` is called on a worker when results wait to be collected.
+  init(
+    _ name: String, makeWorker: @escaping @Sendable () -> Perform,
+    notify: @escaping @Sendable () -> Void
+  ) {
+    self.name = name
+    self.makeWorker = makeWorker
+    self.notify = notify
+  }
+
+  /// Takes work over. What is at one place begins in this order; results come through `collect`.
+  func submit(_ works: [(place: WorkPlace, work: Work)]) {
+    state.withLock { state in
+      guard !state.isClosed else { return }
+      for (place, work) in works {
+        if state.lanes[place, default: Lane()].waiting.isEmpty { state.turns.append(place) }
+        state.lanes[place, default: Lane()].waiting.append(Item(work: work))
+      }
+      activate(&state)
+    }
+  }
+
+  /// Takes the results that came in.
+  func collect() -> [(work: Work, result: Result)] {
+    state.withLock { state in
+      defer { state.results = [] }
+      return state.results
+    }
+  }
+
+  /// Whether something is being carried out.
+  var isWorking: Bool { state.withLock { $0.workers.contains { $0.now != nil } } }
+
+  /// Finds what takes longer than `Limits.patience`, and what waits behind it: nothing more begins
+  /// there until that comes back. Each is returned once.
+  func findHanging() -> [Work] {
+    state.withLock { state in
+      var found: [Work] = []
+      for index in state.workers.indices {
+        guard let now = state.workers[index].now, !now.isHanging,
+          ContinuousClock.now - now.since >= Limits.patience
+        else { continue }
+        state.workers[index].now?.isHanging = true
+        state.lanes[now.place]?.load.hanging += 1
+        state.fileSystems[now.place.fileSystem]?.hanging += 1
+        if !now.item.isReported { found.append(now.item.work) }
+      }
+      for place in state.turns where isHeldUp(place, state) {
+        guard var lane = state.lanes[place] else { continue }
+        for index in lane.waiting.indices where !lane.waiting[index].isReported {
+          lane.waiting[index].isReported = true
+          found.append(lane.waiting[index].work)
+        }
+        state.lanes[place] = lane
+      }
+      activate(&state)
+      return found
+    }
+  }
+
+  /// Drops what has not begun and takes no more.
+  func close() {
+    state.withLock { state in
+      state.isClosed = true
+      for place in state.turns { state.lanes[place]?.waiting = [] }
+      state.turns = []
+    }
+  }
+
+  /// Sets idle workers to work, and makes new ones as the limits allow.
+  private func activate(_ state: inout State) {
+    while state.idle.count > 0 || state.workers.count < Limits.workersInAll,
+      let (item, place) = takeNext(&state)
+    {
+      if state.idle.isEmpty {
+        state.idle.append(state.workers.count)
+        let label = "jotd.\(name).\(state.workers.count)"
+        state.workers.append(Worker(queue: DispatchQueue(label: label)))
+      }
+      let worker = state.idle.removeLast()
+      state.workers[worker].now = Running(item: item, place: place)
+      state.workers[worker].queue.async { self.work(on: worker, item.work) }
+    }
+  }
+
+  private func isHeldUp(_ place: WorkPlace, _ state: State) -> Bool {
+    (state.lanes[place]?.load.hanging ?? 0) > 0
+      || (state.fileSystems[place.fileSystem]?.hanging ?? 0) >= Limits.hangingOfOneFileSystem
+  }
+
+  /// The next piece of work that may begin, place by place in turn.
+  private func takeNext(_ state: inout State) -> (Item, WorkPlace)? {
+    for _ in 0..<state.turns.count {
+      guard let place = state.turns.popFirst() else { return nil }
+      var load = state.fileSystems[place.fileSystem] ?? Load()
+      guard !isHeldUp(place, state),
+        load.running - load.hanging < Limits.workersOfOneFileSystem,
+        // In place: a copy of what waits would cost its length each time.
+        let item = state.lanes[place]?.waiting.popFirst()
+      else {
+        state.turns.append(place)
+        continue
+      }
+      state.lanes[place]?.load.running += 1
+      load.running += 1
+      state.fileSystems[place.fileSystem] = load
+      if state.lanes[place]?.waiting.isEmpty == false { state.turns.append(place) }
+      return (item, place)
+    }
+    return nil
+  }
+
+  private func leave(_ running: Running, _ state: inout State) {
+    let (place, isHanging) = (running.place, running.isHanging)
+    state.lanes[place]?.load.running -= 1
+    if isHanging { state.lanes[place]?.load.hanging -= 1 }
+    if let lane = state.lanes[place], lane.waiting.isEmpty, lane.load.running == 0 {
+      state.lanes[place] = nil
+    }
+    if var load = state.fileSystems[place.fileSystem] {
+      load.running -= 1
+      if isHanging { load.hanging -= 1 }
+      state.fileSystems[place.fileSystem] = load.running == 0 ? nil : load
+    }
+  }
+
+  private func work(on worker: Int, _ first: Work) {
+    let perform = makeWorker()
+    var work: Work? = first
+    while let now = work { work = exchange((now, perform(now)), on: worker) }
+  }
+
+  /// Hands in a result and takes the next piece of work; nil when there is none.
+  private func exchange(_ finished: (Work, Result), on worker: Int) -> Work? {
+    let (next, isFirst) = state.withLock { state -> (Work?, Bool) in
+      let isFirst = state.results.isEmpty
+      state.results.append(finished)
+      if let now = state.workers[worker].now { leave(now, &state) }
+      let following = takeNext(&state)
+      state.workers[worker].now = following.map { Running(item: $0.0, place: $0.1) }
+      if following == nil { state.idle.append(worker) }
+      // A place that hung may have more to do than this worker.
+      activate(&state)
+      return (following?.0.work, isFirst)
+    }
+    if isFirst { notify() }
+    return next
+  }
+}

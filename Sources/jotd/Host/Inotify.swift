@@ -1,0 +1,76 @@
+import Glibc
+import Rotation
+
+/// Notices what happens in folders (inotify(7)). One watch per inode of a folder: whoever watches it
+/// once more gets the same.
+final class Inotify: Sendable {
+  typealias Watch = Int32
+
+  /// Something that happened in a watched folder.
+  struct Event {
+    /// -1 for what the kernel had no room to tell.
+    let watch: Watch
+    /// IN_... bits.
+    let what: UInt32
+    /// The same for both halves of a rename; 0 otherwise.
+    let cookie: UInt32
+    /// The name in the folder; empty for what happened to the folder itself.
+    let name: String
+
+    func has(_ bits: Int) -> Bool { what & UInt32(truncatingIfNeeded: bits) != 0 }
+    /// Nothing happens there that could still be noticed.
+    var isFolderGone: Bool { has(Int(IN_DELETE_SELF) | Int(IN_MOVE_SELF) | Int(IN_UNMOUNT)) }
+    var isOverflow: Bool { has(Int(IN_Q_OVERFLOW)) }
+    /// The watch is no more.
+    var isForgotten: Bool { has(Int(IN_IGNORED)) }
+  }
+
+  /// Readable when something happened.
+  let descriptor: Int32
+
+  /// Nil when the kernel gives none (`fs.inotify.max_user_instances`).
+  init?() {
+    descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
+    guard descriptor >= 0 else { return nil }
+  }
+
+  deinit { close(descriptor) }
+
+  /// Watches the folder at `path` for anything that changes what its readers find: what is written
+  /// counts when its writer closes it, or with `eachWrite` at once. The path is followed, which can
+  /// hang. Throws ENOSPC when `fs.inotify.max_user_watches` are in use.
+  func watch(_ path: String, eachWrite: Bool = false) throws(SystemError) -> Watch {
+    let events =
+      IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
+      | IN_DELETE_SELF | IN_MOVE_SELF | Int32(IN_ONLYDIR) | (eachWrite ? IN_MODIFY : 0)
+    return try result { unsafe inotify_add_watch(descriptor, path, UInt32(events)) }
+  }
+
+  /// What had happened there and was not taken yet may still come.
+  func forget(_ watch: Watch) { inotify_rm_watch(descriptor, watch) }
+
+  /// Takes what happened, in order: not more than the kernel keeps at once, because who writes fast
+  /// could go on for ever. What is left makes the descriptor readable again.
+  func take() -> [Event] {
+    var events: [Event] = []
+    unsafe withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 8) { buffer in
+      for _ in 0..<Limits.changeReads {
+        let length = unsafe read(descriptor, buffer.baseAddress!, buffer.count)
+        guard length > 0 else { return }
+        var start = 0
+        while start < length {
+          let head = unsafe buffer.loadUnaligned(fromByteOffset: start, as: inotify_event.self)
+          start += MemoryLayout<inotify_event>.size
+          // Padded with zeros.
+          let name = unsafe buffer[start..<start + Int(head.len)].prefix { $0 != 0 }
+          start += Int(head.len)
+          events.append(
+            Event(
+              watch: head.wd, what: head.mask, cookie: head.cookie,
+              name: unsafe String(decoding: name, as: UTF8.self)))
+        }
+      }
+    }
+    return events
+  }
+}

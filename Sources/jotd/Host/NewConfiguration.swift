@@ -1,0 +1,25 @@
+import Rotation
+
+/// A configuration that a reload is to apply, and the sockets that were made for it: from here on,
+/// nothing can fail.
+struct NewConfiguration: Sendable {
+  let preparation: Preparation
+  let sockets: ServedSockets.Prepared
+
+  /// Reads and prepares what stands at `path`, beside what `served` serves; all is as it was when
+  /// it is refused. Not for the main queue: it takes seconds for a large file, and a disk can hang.
+  static func prepare(
+    _ path: String, _ served: ServedSockets
+  ) -> Result<NewConfiguration, ReloadRefused> {
+    defer { Hardening.trimMemory() }
+    let preparation: Preparation
+    do throws(Preparation.Refused) { preparation = try Preparation(path, .reload) } catch {
+      return .failure(ReloadRefused(reason: error.description))
+    }
+    do throws(Finding) {
+      return .success(
+        NewConfiguration(
+          preparation: preparation, sockets: try served.prepare(preparation.settings.socket)))
+    } catch { return .failure(ReloadRefused(reason: error.description)) }
+  }
+}

@@ -1,0 +1,62 @@
+"""What commands take from the configuration, and how they end."""
+
+import os
+import time
+
+import pytest
+
+from conftest import SECRET, claims_of, jotd
+from test_tokens import HEADER, good, sign
+
+
+@pytest.fixture
+def config(home):
+    home.configure("  a: { user_id: u, role: viewer }\n", signing="  algorithm: HS384\n",
+                   defaults="{ lifetime: 3h, refresh_before: 2h }")
+    home.write_secret(SECRET * 2)
+    return ["--config", home.config]
+
+
+def life(token):
+    claims = claims_of(token.strip())
+    return claims["exp"] - claims["iat"]
+
+
+def test_mint_takes_defaults_and_algorithm_from_the_configuration(config):
+    token = jotd("mint", *config, "--user-id", "u", "--role", "admin").stdout
+    assert life(token) == 3 * 3600
+    assert token.startswith("eyJhbGciOiJIUzM4NCIs")
+    assert life(jotd("mint", *config, "--user-id", "u", "--role", "admin", "--lifetime", "1min")
+                .stdout) == 60
+    assert jotd("verify", *config, token.strip()).stdout.startswith('valid: "u", admin')
+
+
+def test_refresh_takes_threshold_and_lifetime_from_the_configuration(config):
+    def token(left):
+        return sign({**HEADER, "alg": "HS384"}, good(exp=int(time.time()) + left), SECRET * 2,
+                    "sha384")
+    fresh, stale = token(7200 + 1800), token(7200 - 1800)
+    assert jotd("refresh", *config, fresh).stdout.strip() == fresh
+    new = jotd("refresh", *config, stale).stdout
+    assert life(new) == 3 * 3600
+    assert life(jotd("refresh", *config, "--lifetime", "5h", stale).stdout) == 5 * 3600
+    assert jotd("refresh", *config, "--refresh-before", "1h", stale).stdout.strip() == stale
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--config", "CONFIG", "--secret-env", "S"], ["--secret-file", "x", "--secret-env", "S"],
+    ["--config", "CONFIG", "--algorithm", "HS256"], ["--config", "CONFIG", "--allow-weak-secret"],
+    ["--secret-encoding", "hex"], ["--secret-env", "S", "--lifetime", "1h", "--expiry-hours", "1"],
+    ["--secret-env", "S", "--lifetime", "1s"], ["--secret-env", "S", "--expiry-hours", "87661"]])
+def test_options_that_do_not_go_together(home, config, arguments):
+    words = [str(home.config) if word == "CONFIG" else word for word in arguments]
+    done = jotd("mint", "--user-id", "u", "--role", "viewer", *words, env={"S": SECRET}, expect=64)
+    assert done.stdout == ""
+
+
+def test_an_empty_secret_signs_nothing(tmp_path):
+    for options, env in (["--secret-env", "S"], {"S": ""}), (["--secret-file", tmp_path / "s"], {}):
+        (tmp_path / "s").touch(mode=0o600)
+        done = jotd("mint", *options, "--allow-weak-secret", "--user-id", "u", "--role", "admin",
+                    env=env, expect=78)
+        assert "the secret is empty" in done.stderr and done.stdout == ""
