@@ -162,21 +162,21 @@ def test_a_token_that_everybody_may_read_is_warned_of(home, mode, warns):
 
 
 def test_what_was_left_is_not_called_removed(home):
-    text = "  b: { user_id: u, role: viewer, deliver: [ { file: @/b.jwt } ] }\n"
-    home.configure("  a: { user_id: u, role: viewer, deliver: [ { file: @/a.jwt } ] }\n" + text)
+    names = ["left", "lost", "removed"]
+    home.configure("".join(
+        f"  {n}: {{ user_id: u, role: viewer, deliver: [ {{ file: @/{n}.jwt }} ] }}\n" for n in names))
     daemon = home.start(blind()).ready()
-    home.path("a.jwt").unlink()
-    home.path("a.jwt").symlink_to(home.path("secret"))
-    home.configure(text)
+    home.path("left.jwt").unlink()
+    home.path("left.jwt").symlink_to(home.path("secret"))
+    home.path("lost.jwt").unlink()
+    # One reload: an identity that stays is looked at again, and what was lost comes back.
+    home.configure("  other: { user_id: u, role: viewer, deliver: [ { file: @/other.jwt } ] }\n")
     daemon.reload()
     daemon.wait_for("remove it by hand")
-    assert not daemon.count("a.jwt: removed") and home.path("a.jwt").is_symlink()
-    # Nor what was not there.
-    home.path("b.jwt").unlink()
-    home.configure("  c: { user_id: u, role: viewer, deliver: [ { file: @/c.jwt } ] }\n")
-    daemon.reload()
-    daemon.wait_for("c: new token")
-    assert not daemon.count("b.jwt: removed")
+    daemon.wait_for("removed.jwt: removed")
+    daemon.stop()
+    assert not daemon.count("left.jwt: removed") and home.path("left.jwt").is_symlink()
+    assert not daemon.count("lost.jwt: removed")
 
 
 def test_in_place_writes_through_no_second_name_in_a_sticky_folder(home):
