@@ -32,6 +32,8 @@ FORMATS = ["token", "env", "json", "header"]
 # Its rotations are few; those of the others are what the soak is made of.
 STEADY, STEADY_LIFE, STEADY_BEFORE = 4, 30, 2
 EARLY = 0.02 * (STEADY_LIFE - STEADY_BEFORE)
+# At most: a worker for each delivery under way, one for each hook, and a dozen (Limits).
+THREADS = 64 + 32 + 12
 
 
 class Soak:
@@ -265,8 +267,9 @@ def test_an_hour_in_a_minute():
         assert last <= second * 1.05 + 512, grown
         _, second, last = grown["descriptors"]
         assert abs(last - second) <= 3, grown
-        _, second, last = grown["threads"]
-        assert abs(last - second) <= 3, grown
+        # How many there are depends on how much happened at once; each of them is kept while there
+        # is work for it now and then.
+        assert max(grown["threads"]) <= THREADS, grown
         assert not list(folder.rglob(".*.jotd")), "temporary files are left"
     finally:
         soak.over.set()
