@@ -2,15 +2,18 @@
 
 import atexit
 import base64
+import contextlib
 import functools
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import tempfile
 import threading
@@ -227,9 +230,9 @@ def home(tmp_path):
 @pytest.fixture
 def home_in_memory():
     """As below /run, where clients have their tokens: no disk makes a rotation wait."""
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="jotd-test-", dir=parent) as folder:
-        yield from lived_in(Home(pathlib.Path(folder)))
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
+    with folder_in(parent) as folder:
+        yield from lived_in(Home(folder))
 
 
 @pytest.fixture
@@ -237,8 +240,20 @@ def elsewhere(tmp_path):
     """A folder on another file system than the home's, which may hang without it."""
     if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs another file system: /dev/shm")
-    with tempfile.TemporaryDirectory(prefix="jotd-test-", dir="/dev/shm") as folder:
-        yield pathlib.Path(folder)
+    with folder_in("/dev/shm") as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def folder_in(parent):
+    """A folder for a while. Of letters alone: a name that changes between letters and digits as a
+    secret does is not repeated in jotd's error texts."""
+    folder = pathlib.Path(parent) / f"jotd-test-{''.join(random.choices(string.ascii_lowercase, k=12))}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def lived_in(home):
