@@ -11,7 +11,7 @@ import pytest
 
 from conftest import JOTD, PATIENCE, Calls, eventually, needs_root
 from test_query import Connection
-from test_rotation import Reader
+from test_rotation import BUSY, Reader
 
 LIFE = "lifetime: 3s, refresh_before: 1s"
 
@@ -64,7 +64,7 @@ def test_of_an_identity_with_a_place_that_hangs_the_other_places_are_served(home
     disk.hang()
     home.start(disk.env).ready()
     eventually(lambda: home.path("b.jwt").exists())
-    reader = Reader(home.path("b.jwt"), 1)
+    reader = Reader(home.path("b.jwt"), 1 - BUSY)
     eventually(lambda: len(reader.seen) > 1)
     reader.finish()
     disk.answer()
@@ -163,7 +163,7 @@ def test_rotations_go_on_while_a_large_file_is_read(home):
     """A file of 14 MiB with a fault at its end."""
     home.configure(one("good", "good.jwt"))
     daemon = home.start().ready()
-    reader = Reader(home.path("good.jwt"), 1)
+    reader = Reader(home.path("good.jwt"), 1 - BUSY)
     text = home.config.read_text()
     names = (f"  n{n}: {{ user_id: u, role: viewer, claims: {{ x: {'y' * 90} }} }}\n"
              for n in range(100_000))

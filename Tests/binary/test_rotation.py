@@ -17,6 +17,11 @@ import pytest
 from conftest import Calls, SECRET, blind, claims_of, eventually, jotd, library, needs_root
 
 
+# A life of seconds has a spread of hundredths: so late may a rotation be on a machine that is busy with
+# other tests. What is promised is measured with longer lives.
+BUSY = 0.5
+
+
 class Reader(threading.Thread):
     """Opens a file as fast as it can and checks all that a client may rely on."""
 
@@ -189,7 +194,7 @@ def test_owner_group_and_mode_are_right_on_every_rotation(home):
         daemon = home.start().ready()
     finally:
         os.umask(before)
-    reader = Reader(home.path("i0.jwt"), 1, 0o440, (65534, 1))
+    reader = Reader(home.path("i0.jwt"), 1 - BUSY, 0o440, (65534, 1))
     daemon.wait_for("new token", 4)
     assert len(reader.finish().seen) >= 3
     home.configure(many(1, extra=", group: daemon"))
@@ -214,7 +219,7 @@ def test_a_failing_delivery_keeps_the_old_token_and_delays_nobody(home):
         many(1, "3s") + "  b:\n    user_id: u\n    role: admin\n    lifetime: 3s\n"
         "    refresh_before: 1s\n    deliver: [ { file: @/out/b.jwt } ]\n")
     daemon = home.start(blind()).ready()
-    reader = Reader(home.path("i0.jwt"), 1)
+    reader = Reader(home.path("i0.jwt"), 1 - BUSY)
     gone = home.path("gone")
     out.rename(gone)
     old = (gone / "b.jwt").read_text()
@@ -339,7 +344,7 @@ def test_ready_says_who_fails(home):
 def test_a_secret_that_goes_away_is_reported_once_and_its_key_stays_in_use(home):
     home.configure(many(3))
     daemon = home.start().ready()
-    reader = Reader(home.path("i0.jwt"), 1)
+    reader = Reader(home.path("i0.jwt"), 1 - BUSY)
     home.secret.rename(home.path("away"))
     daemon.wait_for("The secret read before stays in use")
     daemon.wait_for("new token", daemon.count("new token") + 6)
