@@ -74,15 +74,15 @@ package struct TokenSummary: Sendable {
   package let role: Role
   package let expiresAt: Instant
   package let refreshAt: Instant
-  package let keyID: KeyID
+  package let origin: Token.Origin
 
   init(_ token: Token, of identity: Identity) {
     self.identity = identity.name
     userID = identity.userID
     role = identity.role
-    expiresAt = token.expiry
+    expiresAt = token.expiresAt
     refreshAt = identity.due(token)
-    keyID = token.keyID
+    origin = token.origin
   }
 }
 
@@ -92,6 +92,8 @@ package struct Changes: Sendable, Equatable {
   package var added = 0
   package var changed = 0
   package var removed = 0
+
+  package init() {}
 
   /// Counts these many identities as changed that the rotator kept: what changed of them is none of
   /// its concern.

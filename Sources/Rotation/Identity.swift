@@ -135,10 +135,10 @@ extension Identity {
     let window = lifetime - refreshBefore
     let least = leastLead
     let most = min(window * Limits.spreadMost.part, Limits.spreadMost.atMost)
-    let fraction = spreadFraction(issuedAt: token.issuedAt)
-    let due = token.expiry - refreshBefore - (least + (most - least) * fraction)
+    let fraction = spreadFraction(issuedAt: token.issuedAt.wholeSeconds)
+    let due = token.expiresAt - refreshBefore - (least + (most - least) * fraction)
     // Before the next whole second nothing could be gained: the same token would come out.
-    return max(due, Instant(seconds: token.issuedAt + 1))
+    return max(due, token.issuedAt + .seconds(1))
   }
 
   /// By how much a rotation is due before its threshold at the least.

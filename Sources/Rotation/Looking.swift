@@ -1,126 +1,150 @@
 /// What a look at the place of a delivery means: an earlier run's token is kept, what was lost is
 /// delivered again, and what is not jotd's stays.
-extension Rotator {
-  /// Somebody may have taken away or changed what is at these paths: a look tells. Paths of no
-  /// delivery are passed over.
-  package mutating func noteChanges(at paths: Set<Path>, now: Instant) {
-    for (slot, position) in paths.compactMap({ places[$0] }) {
-      slots[slot].suspect.insert(position)
-      startJobs(slot, position...position, at: now)
-      plan(slot, at: now)
-    }
+extension RotationState {
+  /// Somebody may have changed what is at `position`.
+  mutating func touch(_ position: Int, _ agenda: inout Agenda) {
+    suspect.insert(position)
+    startJobs(position...position, &agenda)
+    plan(&agenda)
   }
 
-  /// Records what was found where `position` of `slot` delivers to.
-  mutating func learn(
-    _ slot: Int, _ position: Int, _ found: Found, at now: Instant,
-    random: inout some RandomNumberGenerator
+  /// A look at `position` came back.
+  mutating func endLook(
+    _ position: Int, _ outcome: Outcome, _ agenda: inout Agenda,
+    _ random: inout some RandomNumberGenerator
   ) {
-    let isFirst = slots[slot].unread.contains(position)
-    slots[slot].unread.remove(position)
-    let delivery = slots[slot].identity.deliveries[position]
-    let isNews = !slots[slot].claimed.contains(position)
-    if isNews {
-      if let failure = delivery.reasonToSpare(found) {
-        slots[slot].unanswered.remove(position)
-        fail(slot, position, failure, at: now, &random)
-        schedule.set(slot, due: now)
-        return
+    agenda.stalled.remove(path(position))
+    running.remove(position)
+    let found: Found =
+      switch outcome {
+      case .found(let found): found
+      case .failed(let failure): .unreadable(failure)
+      case .done: .nothing
       }
-      slots[slot].claimed.insert(position)
+    learn(position, found, &agenda, &random)
+    plan(&agenda)
+  }
+
+  private mutating func learn(
+    _ position: Int, _ found: Found, _ agenda: inout Agenda,
+    _ random: inout some RandomNumberGenerator
+  ) {
+    defer { agenda.schedule.set(number, due: agenda.now) }
+    let isFirst = unread.contains(position)
+    unread.remove(position)
+    let isNews = !claimed.contains(position)
+    if isNews {
+      if let failure = identity.deliveries[position].reasonToSpare(found) {
+        unanswered.remove(position)
+        return fail(position, failure, &agenda, &random)
+      }
+      claimed.insert(position)
     }
-    compare(slot, position, found, isFirst, at: now)
-    if slots[slot].token != nil, !slots[slot].undelivered.contains(position) {
-      // It hung, and nothing was wrong.
-      recover(slot, position)
-    }
-    if slots[slot].token != nil, slots[slot].isDelivered { completeRotation(slot) }
+    compare(position, found, isFirst, &agenda)
+    // It hung, and nothing was wrong.
+    if token != nil, !undelivered.contains(position) { recover(position, &agenda) }
+    if token != nil, isDelivered { completeRotation(&agenda) }
     // What fails waits for its next try, whatever happens there: that may be its own doing.
-    if isNews || !slots[slot].isPausing(at: now) || slots[slot].failures[position] == nil {
-      startJobs(slot, position...position, at: now)
+    if isNews || !isPausing(at: agenda.now) || failures[position] == nil {
+      startJobs(position...position, &agenda)
     }
-    schedule.set(slot, due: now)
   }
 
   /// Takes over the token that every lasting delivery was found to hold.
-  mutating func adoptCandidate(_ slot: Int, at now: Instant) {
-    guard slots[slot].token == nil, slots[slot].unread.isEmpty,
-      let token = slots[slot].candidate
+  mutating func adoptCandidate(_ agenda: inout Agenda) {
+    guard token == nil, unread.isEmpty, let candidate else { return }
+    self.candidate = nil
+    guard agreeing == identity.lastingPositions,
+      identity.isUsable(candidate, agenda.keys, at: agenda.now)
     else { return }
-    slots[slot].candidate = nil
-    let identity = slots[slot].identity
-    guard slots[slot].agreeing == identity.lastingPositions, token.keyID == signer.keyID,
-      token.issued <= now, now < token.expiry - identity.refreshBefore
-    else { return }
-    slots[slot].adopt(token)
-    report(.kept(TokenSummary(token, of: identity)))
-    if slots[slot].undelivered.isEmpty { settle(slot) }
+    adopt(candidate, &agenda)
   }
 
   /// `isFirst`: nobody was told yet how the identity stands since it was configured.
   private mutating func compare(
-    _ slot: Int, _ position: Int, _ found: Found, _ isFirst: Bool, at now: Instant
+    _ position: Int, _ found: Found, _ isFirst: Bool, _ agenda: inout Agenda
   ) {
-    let identity = slots[slot].identity
     let delivery = identity.deliveries[position]
     let content: [UInt8]? = if case .file(let bytes, true) = found { bytes } else { nil }
-    guard let token = slots[slot].token else {
-      guard let content,
-        let token = slots[slot].candidate ?? kept(in: content, at: delivery, of: identity, now)
-      else { return }
-      guard content == delivery.content(token, of: identity) else {
-        return noteKey(of: content, at: delivery, beside: token)
-      }
-      slots[slot].candidate = token
-      slots[slot].agreeing.insert(position)
+    guard let token else {
+      if let content { recognize(content, at: position, &agenda) }
       return
     }
     guard content != delivery.content(token, of: identity) else { return }
     // While a newer token waits to be delivered, what is there may be an earlier one.
     if let displacement = delivery.displacement(found, of: token, of: identity),
-      displacement == .something || !slots[slot].undelivered.contains(position)
+      displacement == .something || !undelivered.contains(position)
     {
-      report(.displaced(identity: identity.name, path: delivery.path, by: displacement))
+      agenda.report(.displaced(identity: identity.name, path: delivery.path, by: displacement))
     }
     switch found {
     // Readers may still find what was there.
     case .unreadable: break
     // One that waits for a newer token may hold an earlier one.
-    case .file(_, isAsConfigured: true) where slots[slot].undelivered.contains(position): break
+    case .file(_, isAsConfigured: true) where undelivered.contains(position): break
     case .file, .tooLarge, .nothing:
-      slots[slot].held[position] = nil
-      if isFirst { unsettle(slot) }
+      held[position] = nil
+      if isFirst { unsettle(&agenda) }
     }
-    slots[slot].undelivered.insert(position)
+    undelivered.insert(position)
   }
 
-  /// A token of an earlier run that says what `token` does, under another signature, was made with
-  /// another key: the secret was changed meanwhile.
-  private mutating func noteKey(of content: [UInt8], at delivery: Delivery, beside token: Token) {
-    guard !hasToldOfKey, let found = delivery.token(in: content),
-      let period = token.compact.lastIndex(of: UInt8(ascii: ".")),
-      found.count == token.compact.count, found.starts(with: token.compact[...period]),
-      Base64URL.decode(found[(period + 1)...]) != nil
-    else { return }
-    hasToldOfKey = true
-    report(.keyChanged(signer.keyID))
+  /// Before the first token: what an earlier run left at `position` may be it.
+  private mutating func recognize(
+    _ content: [UInt8], at position: Int, _ agenda: inout Agenda
+  ) {
+    let delivery = identity.deliveries[position]
+    if candidate == nil {
+      guard let compact = delivery.token(in: content) else { return }
+      switch identity.recognize(compact, agenda.keys, at: agenda.now) {
+      case .ours(let token): candidate = token
+      // Said once: every token that it signed is replaced anyway.
+      case .ofAnotherKey:
+        guard !agenda.hasToldOfKey else { return }
+        agenda.hasToldOfKey = true
+        return agenda.report(.keyChanged(agenda.keys.signing.keyID))
+      case nil: return
+      }
+    }
+    if let candidate, content == delivery.content(candidate, of: identity) {
+      agreeing.insert(position)
+    }
+  }
+}
+
+/// What a token of an earlier run is.
+private enum Recognition {
+  /// One that may stay in use.
+  case ours(Token)
+  /// The secret was changed meanwhile: it says what a new one would, under another signature.
+  case ofAnotherKey
+}
+
+extension Identity {
+  /// Whether `token` may be in use at `now`.
+  fileprivate func isUsable(_ token: Token, _ keys: Keys, at now: Instant) -> Bool {
+    keys.areCurrent(for: token) && token.issuedAt <= now
+      && freshness(ofTokenExpiring: token.expiresAt, at: now) == .fresh
   }
 
-  /// The fresh token in `content`, if it is the one that the current key and claims make: minting
-  /// is deterministic, so it is compared with its like.
-  private mutating func kept(
-    in content: [UInt8], at delivery: Delivery, of identity: Identity, _ now: Instant
-  ) -> Token? {
-    guard let compact = delivery.token(in: content),
-      case .number(let text)? = (try? CompactToken(parsing: compact))?.claims["iat"],
-      let issuedAt = Int64(text), issuedAt <= now.wholeSeconds,
-      issuedAt > now.wholeSeconds - identity.lifetime.components.seconds,
-      let token = try? minter.mint(
-        identity.claims, lifetime: identity.lifetime, at: Instant(seconds: issuedAt),
-        signer: signer),
-      now < token.expiry - identity.refreshBefore
+  /// What `compact` is, if it says what a token of this identity says that is fresh at `now`: the
+  /// claims byte for byte, for jotd wrote them.
+  fileprivate func recognize(_ compact: [UInt8], _ keys: Keys, at now: Instant) -> Recognition? {
+    guard let parsed = try? CompactToken(parsing: compact),
+      case .number(let text)? = parsed.claims["iat"], let seconds = Int64(text),
+      seconds <= now.wholeSeconds, seconds > now.wholeSeconds - lifetime.components.seconds,
+      case let issuedAt = Instant(seconds: seconds),
+      parsed.payload == claims.payload(issuedAt: issuedAt, expiresAt: issuedAt + lifetime),
+      parsed.signature.count == keys.signing.algorithm.hashBytes
     else { return nil }
-    return token
+    let token = Token(
+      compact: compact, issuedAt: issuedAt, expiresAt: issuedAt + lifetime,
+      origin: .key(keys.signing.keyID))
+    let verifier = Verifier(keys)
+    guard isUsable(token, keys, at: now), (try? verifier.checkHeader(parsed.header)) != nil else {
+      return nil
+    }
+    return (try? verifier.checkSignature(parsed)) != nil ? .ours(token) : .ofAnotherKey
   }
 }
 

@@ -4,13 +4,24 @@
 /// shows none of them.
 package struct Token: Sendable, CustomStringConvertible {
   package let compact: [UInt8]
-  /// `iat` and `exp`: whole seconds since 1970 (NumericDate).
-  package let issuedAt: Int64
-  package let expiresAt: Int64
-  package let keyID: KeyID
+  /// The moments of `iat` and `exp`: whole seconds.
+  package let issuedAt: Instant
+  package let expiresAt: Instant
+  package let origin: Origin
 
-  package var description: String { "token of \(issuedAt), not shown" }
-  package var expiry: Instant { Instant(seconds: expiresAt) }
+  /// Where a token comes from.
+  package enum Origin: Hashable, Sendable, CustomStringConvertible {
+    /// It was signed here, with this key.
+    case key(KeyID)
+
+    package var description: String {
+      switch self {
+      case .key(let key): key.description
+      }
+    }
+  }
+
+  package var description: String { "token of \(issuedAt.wholeSeconds), not shown" }
 }
 
 /// The bytes of a claims set that stay the same from token to token, around `iat` and `exp`:
@@ -40,19 +51,25 @@ package struct ClaimsTemplate: Hashable, Sendable {
   /// most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262, and the longest
   /// lifetime after that is still below 10^10 seconds.
   func longestToken(_ algorithm: Algorithm) -> Int {
-    var claims: [UInt8] = []
-    append(issuedAt: 9_999_999_999, expiresAt: 9_999_999_999, to: &claims)
-    return algorithm.tokenBytes(claims: claims.count)
+    let last = Instant(seconds: 9_999_999_999)
+    return algorithm.tokenBytes(claims: payload(issuedAt: last, expiresAt: last).count)
   }
 
   package static let reserved = ["user_id", "role", "iat", "exp"]
 
-  /// Appends the whole claims set to `bytes`.
-  fileprivate func append(issuedAt: Int64, expiresAt: Int64, to bytes: inout [UInt8]) {
+  /// The whole claims set of a token with these times.
+  func payload(issuedAt: Instant, expiresAt: Instant) -> [UInt8] {
+    var bytes: [UInt8] = []
+    append(issuedAt: issuedAt, expiresAt: expiresAt, to: &bytes)
+    return bytes
+  }
+
+  /// Appends it to `bytes`.
+  fileprivate func append(issuedAt: Instant, expiresAt: Instant, to bytes: inout [UInt8]) {
     bytes += head
-    bytes += String(issuedAt).utf8
+    bytes += String(issuedAt.wholeSeconds).utf8
     bytes += ",\"exp\":".utf8
-    bytes += String(expiresAt).utf8
+    bytes += String(expiresAt.wholeSeconds).utf8
     bytes += tail
     bytes.append(UInt8(ascii: "}"))
   }
@@ -71,8 +88,8 @@ package struct Minter {
   package mutating func mint(
     _ template: ClaimsTemplate, lifetime: Duration, at now: Instant, signer: any Signer
   ) throws(Failure) -> Token {
-    let issuedAt = now.wholeSeconds
-    let expiresAt = issuedAt + lifetime.components.seconds
+    let issuedAt = Instant(seconds: now.wholeSeconds)
+    let expiresAt = issuedAt + lifetime
     claims.removeAll(keepingCapacity: true)
     template.append(issuedAt: issuedAt, expiresAt: expiresAt, to: &claims)
     var compact: [UInt8] = []
@@ -83,28 +100,6 @@ package struct Minter {
     compact.append(UInt8(ascii: "."))
     Base64URL.append(signature, to: &compact)
     return Token(
-      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, keyID: signer.keyID)
-  }
-}
-
-extension Algorithm {
-  /// `{"alg":"HS256","typ":"JWT"}` in base64url, and the period after it.
-  fileprivate var header: [UInt8] {
-    switch self {
-    case .hs256: Algorithm.headers[0]
-    case .hs384: Algorithm.headers[1]
-    case .hs512: Algorithm.headers[2]
-    }
-  }
-
-  /// Bytes of a compact token with a claims set of `claims` bytes.
-  fileprivate func tokenBytes(claims: Int) -> Int {
-    header.count + Base64URL.digits(for: claims) + 1 + Base64URL.digits(for: hashBytes)
-  }
-
-  private static let headers = allCases.map { algorithm in
-    var text: [UInt8] = []
-    Base64URL.append(Array(#"{"alg":"\#(algorithm.rawValue)","typ":"JWT"}"#.utf8), to: &text)
-    return text + [UInt8(ascii: ".")]
+      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, origin: .key(signer.keyID))
   }
 }

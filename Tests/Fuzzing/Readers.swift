@@ -47,7 +47,7 @@ let now = Instant(seconds: 1_800_000_000)
         identity.claims, lifetime: identity.lifetime, at: now, signer: ZeroSigner())
     else { fatalError("\(identity.name) cannot be minted") }
     do {
-      _ = try Verifier(ZeroSigner()).verify(token.compact, at: now)
+      _ = try Verifier(Keys(signing: ZeroSigner())).verify(token.compact, at: now)
     } catch {
       // `nbf` is the configuration's own affair.
       precondition(error.reason == .notYetValid, "\(error)")
@@ -58,7 +58,7 @@ let now = Instant(seconds: 1_800_000_000)
 /// A compact token: what is accepted has the four claims and is of this time, and what is shown of
 /// it can be read again.
 @Sendable func readToken(_ bytes: [UInt8]) {
-  if let claims = try? Verifier(ZeroSigner()).verify(bytes, at: now) {
+  if let claims = try? Verifier(Keys(signing: ZeroSigner())).verify(bytes, at: now) {
     precondition(claims.issuedAt.instant <= now && claims.expiresAt.instant > now)
     precondition(
       bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).count == 3)
@@ -115,7 +115,7 @@ private func checkWritten(_ value: JSON) {
   else { fatalError("the identity is right") }
   switch fate(of: content, at: delivery, of: identity) {
   case .kept(let token):
-    precondition(token.issued <= now && token.expiry - now > identity.refreshBefore)
+    precondition(token.issuedAt <= now && token.expiresAt - now > identity.refreshBefore)
     precondition(delivery.content(token, of: identity) == content)
   case .replaced(let new):
     precondition(delivery.isReplaceable(content))
@@ -135,24 +135,20 @@ private enum Fate {
 }
 
 private func fate(of content: [UInt8], at delivery: Delivery, of identity: Identity) -> Fate {
-  var rotator = Rotator(signer: ZeroSigner())
+  let keys = Keys(signing: ZeroSigner())
+  var rotator = Rotator(keys: keys)
   var random = SystemRandomNumberGenerator()
-  rotator.apply([identity], at: now)
+  var turn = rotator.step(.configured([identity], keys), at: now, random: &random)
+  var status = turn.changed.first
   var isKept = false
   var written: [UInt8]?
-  var looks: [Job] = []
-  repeat {
-    for job in looks {
-      rotator.finish(
-        job.id, .found(.file(content, isAsConfigured: true)), at: now, random: &random)
-    }
-    looks = []
-    rotator.advance(to: now, random: &random)
-    for order in rotator.takeOrders() {
-      switch order {
+  while !turn.actions.isEmpty {
+    var looks: [(job: Job.ID, outcome: Outcome)] = []
+    for action in turn.actions {
+      switch action {
       case .run(let job):
-        switch job.deed {
-        case .look: looks.append(job)
+        switch job.operation {
+        case .look: looks.append((job.id, .found(.file(content, isAsConfigured: true))))
         case .write(let bytes): written = bytes
         case .remove: fatalError("a delivery is removed")
         }
@@ -160,11 +156,14 @@ private func fate(of content: [UInt8], at delivery: Delivery, of identity: Ident
       case .report: break
       }
     }
-  } while !looks.isEmpty
-  guard let standing = rotator.takeChanged().first, let token = standing.token else {
+    if looks.isEmpty { break }
+    turn = rotator.step(.ended(looks), at: now, random: &random)
+    status = turn.changed.first ?? status
+  }
+  guard let status, let token = status.token else {
     fatalError("there is no token")
   }
-  precondition((standing.counts.issued == 0) == isKept)
+  precondition((status.counts.issued == 0) == isKept)
   precondition(!isKept || written == nil)
   return isKept ? .kept(token) : written.map(Fate.replaced) ?? .spared
 }

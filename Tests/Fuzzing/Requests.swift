@@ -66,12 +66,12 @@ private struct Host: Sendable {
     guard let settings = reader.settings, findings.errors.isEmpty else {
       fatalError("\(findings.errors)")
     }
-    board = Noticeboard(Noticeboard.General(access: Access(settings), signer: ZeroSigner()))
-    var rotator = Rotator(signer: ZeroSigner())
+    let keys = Keys(signing: ZeroSigner())
+    board = Noticeboard(Noticeboard.General(access: Access(settings), keys: keys))
+    var rotator = Rotator(keys: keys)
     var random = SystemRandomNumberGenerator()
-    rotator.apply(settings.identities, at: .now)
-    rotator.advance(to: .now, random: &random)
-    board.post(rotator.takeChanged())
+    board.post(
+      rotator.step(.configured(settings.identities, keys), at: .now, random: &random).changed)
     secretToken = board["b"]?.token.map { String(decoding: $0.compact, as: UTF8.self) } ?? ""
     precondition(!secretToken.isEmpty)
   }

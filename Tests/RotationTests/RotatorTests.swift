@@ -6,61 +6,46 @@ import Testing
 struct RotatorTests {
   private let start = Instant(seconds: 1_700_000_000)
 
-  private func rotator(_ identities: [Identity], at now: Instant) -> Rotator {
-    var rotator = Rotator(signer: SimulatedSigner(0))
-    rotator.apply(identities, at: now)
+  private func rotator(_ identities: [Identity], at now: Instant) -> Stepped {
+    var rotator = Stepped(SimulatedSigner(0))
+    rotator.configure(identities, at: now)
     return rotator
   }
 
-  /// Advances, and returns the jobs and the events that came out; looks find `found`.
+  /// Lets `now` come, and returns the jobs and the events that came out since; looks find `found`.
   private func step(
-    _ rotator: inout Rotator, _ now: Instant, found: (Delivery) -> Found = { _ in .nothing }
+    _ rotator: inout Stepped, _ now: Instant, found: (Delivery) -> Found = { _ in .nothing }
   ) -> (jobs: [Job], events: [Event]) {
-    var random = Seeded(9)
-    var all: (jobs: [Job], events: [Event]) = ([], [])
-    var looks: [Job] = []
-    repeat {
+    rotator.step(.woke, at: now)
+    var all = rotator.take()
+    while case let looks = all.jobs.filter(\.isLook), !looks.isEmpty {
+      all.jobs.removeAll(where: \.isLook)
       for job in looks {
-        rotator.finish(job.id, .found(found(job.delivery)), at: now, random: &random)
+        rotator.step(.ended([(job.id, .found(found(job.delivery)))]), at: now)
       }
-      rotator.advance(to: now, random: &random)
-      let (jobs, events) = orders(&rotator)
-      looks = jobs.filter(\.isLook)
-      all.jobs += jobs.filter { !$0.isLook }
+      let (jobs, events) = rotator.take()
+      all.jobs += jobs
       all.events += events
-    } while !looks.isEmpty
+    }
     return all
   }
 
-  private func orders(_ rotator: inout Rotator) -> (jobs: [Job], events: [Event]) {
-    var jobs: [Job] = []
-    var events: [Event] = []
-    for order in rotator.takeOrders() {
-      switch order {
-      case .run(let job): jobs.append(job)
-      case .report(let event): events.append(event)
-      }
-    }
-    return (jobs, events)
-  }
-
-  private func finish(_ rotator: inout Rotator, _ job: Job, _ failure: Failure?, at now: Instant) {
-    var random = Seeded(9)
-    rotator.finish(job.id, failure.map(Outcome.failed) ?? .done, at: now, random: &random)
+  private func finish(_ rotator: inout Stepped, _ job: Job, _ failure: Failure?, at now: Instant) {
+    rotator.step(.ended([(job.id, failure.map(Outcome.failed) ?? .done)]), at: now)
   }
 
   @Test func aTokenIsMintedDeliveredAndReplacedBeforeItsThreshold() throws {
     let identity = try Identity.sample(paths: ["/a", "/b"])
     var rotator = rotator([identity], at: start)
-    #expect(rotator.unsettled == 1)
+    #expect(rotator.totals.unsettled == 1)
     let jobs = step(&rotator, start).jobs
     #expect(jobs.map(\.delivery.path.description) == ["/a", "/b"])
-    #expect(rotator.state(of: "a", at: start) == .missing)
+    #expect(rotator.statuses["a"]?.freshness(at: start) == .missing)
     for job in jobs { finish(&rotator, job, nil, at: start) }
-    #expect(orders(&rotator).events.count == 1)
-    #expect(rotator.unsettled == 0)
-    #expect(rotator.state(of: "a", at: start) == .fresh)
-    let counts = try #require(rotator.takeChanged().first).counts
+    #expect(rotator.take().events.count == 1)
+    #expect(rotator.totals.unsettled == 0)
+    #expect(rotator.statuses["a"]?.freshness(at: start) == .fresh)
+    let counts = try #require(rotator.statuses["a"]).counts
     #expect((counts.issued, counts.issueFailures) == (1, 0))
     #expect((counts.delivered, counts.deliveryFailures) == (2, 0))
     let next = try #require(rotator.nextWake)
@@ -72,7 +57,7 @@ struct RotatorTests {
   @Test func anIdentityWithoutDeliveriesIsKeptFreshAllTheSame() throws {
     var rotator = rotator([try Identity.sample()], at: start)
     #expect(step(&rotator, start).events.count == 1)
-    #expect(rotator.state(of: "a", at: start) == .fresh)
+    #expect(rotator.statuses["a"]?.freshness(at: start) == .fresh)
     let next = try #require(rotator.nextWake)
     #expect(step(&rotator, next).events.count == 1)
   }
@@ -87,7 +72,7 @@ struct RotatorTests {
     var reports = 0
     for _ in 0..<12 {
       finish(&rotator, jobs.last!, failure, at: now)
-      reports += orders(&rotator).events.count
+      reports += rotator.take().events.count
       let next = try #require(rotator.nextWake)
       pauses.append(Double((next - now).microseconds) / 1e6)
       now = next
@@ -95,15 +80,15 @@ struct RotatorTests {
       #expect(jobs.map(\.delivery.path.description) == ["/b"])
     }
     #expect(reports == 1)
-    #expect(rotator.takeChanged().first?.counts.deliveryFailures == 12)
-    #expect(rotator.failing == 1 && rotator.unsettled == 0)
+    #expect(rotator.statuses["a"]?.counts.deliveryFailures == 12)
+    #expect(rotator.totals.failing == 1 && rotator.totals.unsettled == 0)
     for (pause, nominal) in zip(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]) {
       #expect(pause >= 0.9 * Double(nominal) && pause <= 1.1 * Double(nominal))
     }
-    #expect(Set(pauses.suffix(6)).count == 1)
+    #expect(Set(pauses.suffix(6)).count == 6, "each is longer or shorter than it would be")
     finish(&rotator, jobs[0], nil, at: now)
-    #expect(orders(&rotator).events.count == 2)
-    #expect(rotator.failing == 0)
+    #expect(rotator.take().events.count == 2)
+    #expect(rotator.totals.failing == 0)
   }
 
   @Test func aJobThatHangsHoldsUpNobody() throws {
@@ -114,8 +99,8 @@ struct RotatorTests {
     let jobs = step(&rotator, start).jobs
     let hanging = try #require(jobs.first { $0.delivery.path.description == "/a" })
     for job in jobs where job.id != hanging.id { finish(&rotator, job, nil, at: start) }
-    rotator.noteHanging(hanging.id, at: start + .seconds(2))
-    #expect(rotator.failing == 1 && rotator.unsettled == 0)
+    rotator.step(.stalled([hanging.id]), at: start + .seconds(2))
+    #expect(rotator.totals.failing == 1 && rotator.totals.unsettled == 0)
     // Days later the others have rotated, and the hanging one has not been sent a second job.
     var now = start
     for _ in 0..<8 {
@@ -124,34 +109,34 @@ struct RotatorTests {
       #expect(!jobs.contains { $0.delivery.path.description == "/a" })
       for job in jobs { finish(&rotator, job, nil, at: now) }
     }
-    #expect(rotator.state(of: "c", at: now) == .fresh)
+    #expect(rotator.statuses["c"]?.freshness(at: now) == .fresh)
     // It comes back with an old token: the newest follows at once.
     finish(&rotator, hanging, nil, at: now)
-    let again = orders(&rotator).jobs
+    let again = rotator.take().jobs
     #expect(again.map(\.delivery.path.description) == ["/a"])
     finish(&rotator, again[0], nil, at: now)
-    #expect(rotator.failing == 0)
-    #expect(rotator.state(of: "a", at: now) == .fresh)
+    #expect(rotator.totals.failing == 0)
+    #expect(rotator.statuses["a"]?.freshness(at: now) == .fresh)
   }
 
   @Test func aPathIsNotGivenToAnotherWhileAnOldJobRunsThere() throws {
     var rotator = rotator([try Identity.sample(name: "a", paths: ["/x"])], at: start)
     let old = try #require(step(&rotator, start).jobs.first)
-    rotator.apply([try Identity.sample(name: "b", paths: ["/x"])], at: start)
+    rotator.configure([try Identity.sample(name: "b", paths: ["/x"])], at: start)
     #expect(step(&rotator, start).jobs.isEmpty)
     finish(&rotator, old, nil, at: start)
     let new = step(&rotator, start).jobs
     #expect(new.count == 1)
-    if case .write(let bytes)? = new.first?.deed {
+    if case .write(let bytes)? = new.first?.operation {
       #expect(String(decoding: bytes, as: UTF8.self).contains("."))
     } else {
       Issue.record("the new identity's token is not written")
     }
     // And a path that nobody wants any more is emptied after the job that ran there.
-    rotator.apply([], at: start)
+    rotator.configure([], at: start)
     #expect(step(&rotator, start).jobs.isEmpty)
     finish(&rotator, new[0], nil, at: start)
-    guard case .remove? = step(&rotator, start).jobs.first?.deed else {
+    guard case .remove? = step(&rotator, start).jobs.first?.operation else {
       Issue.record("the file is left behind")
       return
     }
@@ -159,8 +144,8 @@ struct RotatorTests {
 
   @Test func aFailingSignerKeepsWhatWasDelivered() throws {
     let signer = SimulatedSigner(1)
-    var rotator = Rotator(signer: signer)
-    rotator.apply([try Identity.sample(paths: ["/a"])], at: start)
+    var rotator = Stepped(signer)
+    rotator.configure([try Identity.sample(paths: ["/a"])], at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
     signer.isBroken = true
     var now = start
@@ -168,19 +153,19 @@ struct RotatorTests {
       now = try #require(rotator.nextWake)
       #expect(step(&rotator, now).jobs.isEmpty)
     }
-    #expect(rotator.failing == 1)
+    #expect(rotator.totals.failing == 1)
     signer.isBroken = false
     now = try #require(rotator.nextWake)
     #expect(step(&rotator, now).jobs.count == 1)
-    #expect(rotator.failing == 0)
+    #expect(rotator.totals.failing == 0)
   }
 
   @Test func tokensOfTheFutureAreReplacedWhenTheClockIsSetBack() throws {
     var rotator = rotator([try Identity.sample(paths: ["/a"])], at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
-    _ = orders(&rotator)
+    _ = rotator.take()
     let back = start - .seconds(2)
-    rotator.clockWasSet(by: .seconds(-2), to: back)
+    rotator.step(.clockSet(by: .seconds(-2)), at: back)
     #expect(step(&rotator, back).jobs.count == 1)
     // Without being told, too: time that runs backwards says enough.
     #expect(step(&rotator, back - .seconds(2)).jobs.isEmpty, "the first job still runs")
@@ -189,28 +174,28 @@ struct RotatorTests {
   @Test func aNewKeyIsNotMissedWhenAnOutcomeComesWithIt() throws {
     var rotator = rotator([try Identity.sample(paths: ["/a"])], at: start)
     let first = try #require(step(&rotator, start).jobs.first)
-    rotator.use(SimulatedSigner(1), at: start)
+    rotator.step(.keysChanged(Keys(signing: SimulatedSigner(1))), at: start)
     finish(&rotator, first, nil, at: start)
     let (again, events) = step(&rotator, start)
     #expect(again.count == 1, "the token of the old key stays")
     #expect(events.contains { if case .keyChanged(KeyID("key-1")) = $0 { true } else { false } })
     for job in again { finish(&rotator, job, nil, at: start) }
-    rotator.rotate(["a"], at: start + .seconds(9))
-    rotator.noteHanging(first.id, at: start + .seconds(9))
+    rotator.step(.requested(RotationRequest(id: 1, names: ["a"])), at: start + .seconds(9))
+    rotator.step(.stalled([first.id]), at: start + .seconds(9))
     #expect(step(&rotator, start + .seconds(9)).jobs.count == 1)
   }
 
   @Test func aReloadDoesNotEndTheTriesOfAFailingSigner() throws {
     let signer = SimulatedSigner(1)
-    var rotator = Rotator(signer: signer)
+    var rotator = Stepped(signer)
     let identities = [try Identity.sample(paths: ["/a"])]
-    rotator.apply(identities, at: start)
+    rotator.configure(identities, at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
-    let held = try #require(rotator.takeChanged().first?.token).compact
+    let held = try #require(rotator.statuses["a"]?.token).compact
     signer.isBroken = true
     let due = try #require(rotator.nextWake)
     #expect(step(&rotator, due).jobs.isEmpty)
-    rotator.apply(identities, at: due)
+    rotator.configure(identities, at: due)
     #expect(step(&rotator, due) { _ in .file(held, isAsConfigured: true) }.jobs.isEmpty)
     #expect(try #require(rotator.nextWake) < due + .seconds(4))
   }
@@ -218,74 +203,73 @@ struct RotatorTests {
   @Test func whoWaitsForAHangingJobOfAnEarlierConfigurationIsNotSilent() throws {
     var rotator = rotator([try Identity.sample(name: "a", paths: ["/x"])], at: start)
     let hanging = try #require(step(&rotator, start).jobs.first)
-    rotator.noteHanging(hanging.id, at: start)
-    rotator.apply([try Identity.sample(name: "b", paths: ["/x"])], at: start)
+    rotator.step(.stalled([hanging.id]), at: start)
+    rotator.configure([try Identity.sample(name: "b", paths: ["/x"])], at: start)
     _ = step(&rotator, start)
-    #expect(rotator.unsettled == 0 && rotator.failing == 1, "the reload would never end")
+    #expect(
+      rotator.totals.unsettled == 0 && rotator.totals.failing == 1, "the reload would never end")
   }
 
   @Test func whatIsLostIsMissingUntilItIsDeliveredAgain() throws {
     let identities = [try Identity.sample(paths: ["/a", "/b"])]
     var rotator = rotator(identities, at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
-    rotator.apply(identities, at: start)
+    rotator.configure(identities, at: start)
     let jobs = step(&rotator, start).jobs
     #expect(jobs.count == 2)
-    #expect(rotator.state(of: "a", at: start) == .missing && rotator.unsettled == 1)
+    #expect(
+      rotator.statuses["a"]?.freshness(at: start) == .missing && rotator.totals.unsettled == 1)
     for job in jobs { finish(&rotator, job, nil, at: start) }
-    #expect(rotator.state(of: "a", at: start) == .fresh && rotator.unsettled == 0)
+    #expect(rotator.statuses["a"]?.freshness(at: start) == .fresh && rotator.totals.unsettled == 0)
   }
 
   /// A delivered token, and what a look then finds in its place.
-  private func delivered() throws -> (Rotator, Found) {
+  private func delivered() throws -> (Stepped, Found) {
     var rotator = rotator([try Identity.sample(name: "a", paths: ["/a"])], at: start)
     let job = try #require(step(&rotator, start).jobs.first)
     finish(&rotator, job, nil, at: start)
-    _ = orders(&rotator)
-    guard case .write(let bytes) = job.deed else { throw Violation("no write") }
+    _ = rotator.take()
+    guard case .write(let bytes) = job.operation else { throw Violation("no write") }
     return (rotator, .file(bytes, isAsConfigured: true))
   }
 
   @Test func aLookThatHungAndFoundAllWellIsForgotten() throws {
     var (rotator, found) = try delivered()
-    rotator.noteChanges(at: [Path("/a")], now: start)
-    let look = try #require(orders(&rotator).jobs.first)
-    rotator.noteHanging(look.id, at: start)
-    #expect(rotator.failing == 1)
-    _ = orders(&rotator)
-    var random = Seeded(9)
-    rotator.finish(look.id, .found(found), at: start, random: &random)
-    #expect(rotator.failing == 0)
-    let events = orders(&rotator).events
+    rotator.step(.touched([Path("/a")]), at: start)
+    let look = try #require(rotator.take().jobs.first)
+    rotator.step(.stalled([look.id]), at: start)
+    #expect(rotator.totals.failing == 1)
+    _ = rotator.take()
+    rotator.step(.ended([(look.id, .found(found))]), at: start)
+    #expect(rotator.totals.failing == 0)
+    let events = rotator.take().events
     #expect(events.contains { if case .deliveryRecovered = $0 { true } else { false } })
   }
 
   @Test func whatHappensDuringALookIsLookedAtAfterIt() throws {
     var (rotator, found) = try delivered()
-    rotator.noteChanges(at: [Path("/a")], now: start)
-    let first = try #require(orders(&rotator).jobs.first)
-    rotator.noteChanges(at: [Path("/a")], now: start)
-    #expect(orders(&rotator).jobs.isEmpty)
-    var random = Seeded(9)
-    rotator.finish(first.id, .found(found), at: start, random: &random)
-    let second = try #require(orders(&rotator).jobs.first)
-    rotator.finish(second.id, .found(.nothing), at: start, random: &random)
-    #expect(orders(&rotator).jobs.count == 1, "it is put back")
+    rotator.step(.touched([Path("/a")]), at: start)
+    let first = try #require(rotator.take().jobs.first)
+    rotator.step(.touched([Path("/a")]), at: start)
+    #expect(rotator.take().jobs.isEmpty)
+    rotator.step(.ended([(first.id, .found(found))]), at: start)
+    let second = try #require(rotator.take().jobs.first)
+    rotator.step(.ended([(second.id, .found(.nothing))]), at: start)
+    #expect(rotator.take().jobs.count == 1, "it is put back")
   }
 
   @Test func aFailingDeliveryIsNotTriedSoonerBecauseSomethingHappensThere() throws {
     var (rotator, _) = try delivered()
-    var random = Seeded(9)
-    rotator.noteChanges(at: [Path("/a")], now: start)
-    let look = try #require(orders(&rotator).jobs.first)
-    rotator.finish(look.id, .found(.nothing), at: start, random: &random)
-    let write = try #require(orders(&rotator).jobs.first)
+    rotator.step(.touched([Path("/a")]), at: start)
+    let look = try #require(rotator.take().jobs.first)
+    rotator.step(.ended([(look.id, .found(.nothing))]), at: start)
+    let write = try #require(rotator.take().jobs.first)
     finish(&rotator, write, Failure("no"), at: start)
     // Its own try may be what happened.
-    rotator.noteChanges(at: [Path("/a")], now: start)
-    let again = try #require(orders(&rotator).jobs.first)
-    rotator.finish(again.id, .found(.nothing), at: start, random: &random)
-    #expect(orders(&rotator).jobs.isEmpty)
+    rotator.step(.touched([Path("/a")]), at: start)
+    let again = try #require(rotator.take().jobs.first)
+    rotator.step(.ended([(again.id, .found(.nothing))]), at: start)
+    #expect(rotator.take().jobs.isEmpty)
     let next = try #require(rotator.nextWake)
     #expect(next > start + .milliseconds(800) && next < start + .seconds(2))
     #expect(step(&rotator, next).jobs.count == 1)
@@ -295,7 +279,7 @@ struct RotatorTests {
     let identities = try (0..<1_000).map { try Identity.sample(name: "i\($0)", paths: ["/\($0)"]) }
     var rotator = rotator(identities, at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
-    _ = orders(&rotator)
+    _ = rotator.take()
     var now = start
     var rotated = 0
     while let next = rotator.nextWake, next < start + .seconds(82_800) {
@@ -304,7 +288,7 @@ struct RotatorTests {
         rotated += 1
         finish(&rotator, job, nil, at: now)
       }
-      _ = orders(&rotator)
+      _ = rotator.take()
     }
     #expect(rotated == 1_000)
     #expect(now > start + .seconds(82_800 - 900))
@@ -316,13 +300,13 @@ struct RotatorTests {
     let foreign = Found.file(Array("root:x:0:0".utf8), isAsConfigured: true)
     let (jobs, events) = step(&rotator, start) { $0.path == Path("/a") ? foreign : .nothing }
     #expect(jobs.map(\.delivery.path.description) == ["/b"])
-    #expect(rotator.failing == 1)
+    #expect(rotator.totals.failing == 1)
     #expect(events.contains { if case .deliveryFailed = $0 { true } else { false } })
     for job in jobs { finish(&rotator, job, nil, at: start) }
     // It is looked at again, and not removed with its identity.
     let next = try #require(rotator.nextWake)
     #expect(step(&rotator, next) { _ in foreign }.jobs.isEmpty)
-    rotator.apply([], at: next)
+    rotator.configure([], at: next)
     let removed = step(&rotator, next).jobs
     #expect(removed.map(\.delivery.path.description) == ["/b"])
     // Once it is gone, the delivery works.
@@ -337,25 +321,23 @@ struct RotatorTests {
     var rotator = rotator(before, at: start)
     for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
     let foreign = Found.file(Array("junk".utf8), isAsConfigured: true)
-    rotator.apply(before, at: start)
+    rotator.configure(before, at: start)
     #expect(step(&rotator, start) { _ in foreign }.jobs.count == 1)
     // For another identity, too.
-    rotator.apply([try Identity.sample(name: "b", paths: ["/a"])], at: start)
+    rotator.configure([try Identity.sample(name: "b", paths: ["/a"])], at: start)
   }
 
   @Test func aLookThatHangsHoldsUpNoOtherPlace() throws {
     var rotator = rotator([try Identity.sample(paths: ["/a", "/b"])], at: start)
-    var random = Seeded(9)
-    rotator.advance(to: start, random: &random)
-    let looks = orders(&rotator).jobs
+    let looks = rotator.take().jobs
     #expect(looks.count == 2 && rotator.nextWake == nil)
-    rotator.finish(looks[1].id, .found(.nothing), at: start, random: &random)
+    rotator.step(.ended([(looks[1].id, .found(.nothing))]), at: start)
     #expect(step(&rotator, start).jobs.isEmpty, "the first token waits for the other look")
-    rotator.noteHanging(looks[0].id, at: start + .seconds(2))
+    rotator.step(.stalled([looks[0].id]), at: start + .seconds(2))
     let jobs = step(&rotator, start + .seconds(2)).jobs
     #expect(jobs.map(\.delivery.path.description) == ["/b"])
     finish(&rotator, jobs[0], nil, at: start + .seconds(2))
-    rotator.finish(looks[0].id, .found(.nothing), at: start + .seconds(9), random: &random)
+    rotator.step(.ended([(looks[0].id, .found(.nothing))]), at: start + .seconds(9))
     #expect(step(&rotator, start + .seconds(9)).jobs.map(\.delivery.path.description) == ["/a"])
   }
 
@@ -378,6 +360,49 @@ struct RotatorTests {
   }
 }
 
+/// A rotator, and what came of its steps.
+private struct Stepped {
+  private var rotator: Rotator
+  private var random = Seeded(9)
+  private(set) var statuses: [String: IdentityStatus] = [:]
+  private(set) var nextWake: Instant?
+  private(set) var totals = Totals()
+  private var actions: [Action] = []
+
+  private var keys: Keys
+
+  init(_ signer: SimulatedSigner) {
+    keys = Keys(signing: signer)
+    rotator = Rotator(keys: keys)
+  }
+
+  mutating func configure(_ identities: [Identity], at now: Instant) {
+    step(.configured(identities, keys), at: now)
+  }
+
+  mutating func step(_ input: Input, at now: Instant) {
+    if case .keysChanged(let keys) = input { self.keys = keys }
+    let turn = rotator.step(input, at: now, random: &random)
+    for status in turn.changed { statuses[status.identity.name] = status }
+    nextWake = turn.nextWake
+    totals = turn.totals
+    actions += turn.actions
+  }
+
+  /// The jobs and events since this was last asked.
+  mutating func take() -> (jobs: [Job], events: [Event]) {
+    defer { actions = [] }
+    var taken: (jobs: [Job], events: [Event]) = ([], [])
+    for action in actions {
+      switch action {
+      case .run(let job): taken.jobs.append(job)
+      case .report(let event): taken.events.append(event)
+      }
+    }
+    return taken
+  }
+}
+
 extension Job {
-  fileprivate var isLook: Bool { if case .look = deed { true } else { false } }
+  fileprivate var isLook: Bool { if case .look = operation { true } else { false } }
 }

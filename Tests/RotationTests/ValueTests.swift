@@ -172,7 +172,7 @@ struct ValueTests {
         refreshBefore: .seconds(before))
       let token = sampleToken(
         identity, at: Instant(seconds: Int64.random(in: 0...4_000_000_000, using: &random)))
-      let early = token.expiry - identity.refreshBefore - identity.due(token)
+      let early = token.expiresAt - identity.refreshBefore - identity.due(token)
       let window = Duration.seconds(life - before)
       #expect(early >= min(window * 0.02, .seconds(180)) - .microseconds(1))
       #expect(early <= min(window * 0.10, .seconds(900)) + .microseconds(1))

@@ -35,7 +35,7 @@ struct Refresh: ParsableCommand {
     let claims: VerifiedClaims
     do throws(Refusal) {
       text = try token.read()
-      claims = try Verifier(signer).verify(text, at: now)
+      claims = try Verifier(Keys(signing: signer)).verify(text, at: now)
     } catch {
       printNote("not refreshed: \(error.reason.rawValue): \(error.detail)")
       throw ExitCode.badData

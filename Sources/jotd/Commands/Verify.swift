@@ -24,7 +24,8 @@ struct Verify: ParsableCommand {
     let now = Instant.now
     do throws(Refusal) {
       let text = try token.read()
-      let claims = try Verifier(signer).verify(text, at: now, requiredRole: requiredRole)
+      let claims = try Verifier(Keys(signing: signer)).verify(
+        text, at: now, requiredRole: requiredRole)
       guard !json else {
         let result = [
           JSON.Member("valid", .bool(true)), JSON.Member("claims", .object(claims.all)),

@@ -67,7 +67,7 @@ struct Postman {
   }
 
   private mutating func perform(_ job: Job) throws(Failure) -> Outcome {
-    switch (job.delivery, job.deed) {
+    switch (job.delivery, job.operation) {
     case (.file(let file), .look): return try look(at: file)
     case (.file(let file), .write(let content)):
       try FileWriter.write(content, to: file, in: folder(of: file.path))

@@ -27,7 +27,10 @@ final class Daemon {
   private var credentialService: CredentialService!
   private var hooks: HookRunner!
   /// Who is to be called back once the tokens they asked for are delivered, or fail to be.
-  private var callers: [(names: Set<String>, call: @Sendable () -> Void)] = []
+  private var callers: [RotationRequest.ID: @Sendable () -> Void] = [:]
+  private var lastRequest: RotationRequest.ID = 0
+  private var totals = Totals()
+  private var nextWake: Instant?
   private var signals: Signals!
   /// READY=1 is owed: at the start, and after a reload.
   private var owesReady = true
@@ -39,11 +42,11 @@ final class Daemon {
     self.path = path
     self.journal = journal
     log = Logger(label: "jotd") { _ in JournalHandler(journal) }
-    rotator = Rotator(signer: prepared.signer)
+    rotator = Rotator(keys: Keys(signing: prepared.signer))
     settings = prepared.settings
     board = Noticeboard(
       Noticeboard.General(
-        access: Access(prepared.settings), signer: prepared.signer,
+        access: Access(prepared.settings), keys: Keys(signing: prepared.signer),
         configuration: prepared.settings.version))
     clock = try WallClock { [weak self] step in self?.wake(step) }
     deliveries = DeliveryWorkers { [weak self] news in self?.hear(news) }
@@ -78,13 +81,10 @@ final class Daemon {
     watchSecret(prepared)
     // Armed before the time is first read, so that no setting of the clock is missed.
     _ = try clock.arm(nil)
-    rotator.apply(prepared.settings.identities, at: .now)
-    // Whoever asks before the first token is told that it is missing, not that nothing is.
-    board.post(rotator.takeChanged())
     boundConnections()
     try openSockets()
     deliveries.configure(settings)
-    turn()
+    step(.configured(prepared.settings.identities, Keys(signing: prepared.signer)))
   }
 
   private func takeLock() throws {
@@ -125,33 +125,43 @@ final class Daemon {
     }
   }
 
-  /// The one place that drives the rotator: collects outcomes, advances, and sleeps again.
-  private func turn() {
+  /// The one place that drives the rotator, carries out what comes of it, and sleeps again.
+  private func step(_ input: Input) {
     guard !isStopping else { return }
     secret.look(at: .now)
+    let turn = turn(input)
+    post(turn.changed)
+    carryOut(turn)
+  }
+
+  private func turn(_ input: Input) -> Turn {
     var random = SystemRandomNumberGenerator()
-    for (job, outcome) in deliveries.collect() {
-      rotator.finish(job.id, outcome, at: .now, random: &random)
-    }
-    rotator.advance(to: .now, random: &random)
-    carryOut(rotator.takeOrders())
-    post()
+    let turn = rotator.step(input, at: .now, random: &random)
+    (totals, nextWake) = (turn.totals, turn.nextWake)
+    return turn
+  }
+
+  private func carryOut(_ turn: Turn) {
+    carryOut(turn.actions)
+    for request in turn.answered { callers.removeValue(forKey: request)?() }
+    rest()
+  }
+
+  /// Says how things stand, and sleeps until there is something to do.
+  private func rest() {
     announce()
-    let next = [rotator.nextWake, secret.retryAt].compactMap(\.self).min()
+    let next = [nextWake, secret.retryAt].compactMap(\.self).min()
     do throws(Failure) {
       if let step = try clock.arm(next) { wake(step) }
     } catch { giveUp(error) }
   }
 
-  private func wake(_ step: Duration?) {
-    if let step { rotator.clockWasSet(by: step, to: .now) }
-    turn()
-  }
+  private func wake(_ change: Duration?) { step(change.map(Input.clockSet) ?? .woke) }
 
-  private func carryOut(_ orders: [Order]) {
+  private func carryOut(_ actions: [Action]) {
     var jobs: [Job] = []
-    for order in orders {
-      switch order {
+    for action in actions {
+      switch action {
       case .run(let job): jobs.append(job)
       case .report(let event): hear(event)
       }
@@ -161,12 +171,11 @@ final class Daemon {
 
   private func hear(_ news: DeliveryWorkers.News) {
     switch news {
-    case .ended: break
-    case .hanging(let jobs): for job in jobs { rotator.noteHanging(job.id, at: .now) }
-    case .changed(let paths): rotator.noteChanges(at: paths, now: .now)
+    case .ended: step(.ended(deliveries.collect().map { ($0.id, $1) }))
+    case .hanging(let jobs): step(.stalled(jobs.map(\.id)))
+    case .changed(let paths): step(.touched(paths))
     case .blind(let failure): log.report(.warning("\(failure)"))
     }
-    turn()
   }
 
   /// What happened goes to the journal, and to whoever else has to know.
@@ -188,22 +197,15 @@ final class Daemon {
   // MARK: The query socket
 
   /// Puts up what changed, and tells those who wait for it.
-  private func post() {
-    let changed = rotator.takeChanged()
-    if !changed.isEmpty {
-      let before = changed.map { board[$0.identity.name]?.token?.compact }
-      board.post(changed)
-      let lateness = rotator.lateness
-      board.change { $0.lateness = lateness }
-      for (standing, before) in zip(changed, before)
-      where standing.token?.compact != before || standing.token == nil && !standing.isAwaited {
-        holds.release(standing.identity.name)
-      }
+  private func post(_ changed: [IdentityStatus]) {
+    if changed.isEmpty { return }
+    let before = changed.map { board[$0.identity.name]?.token?.compact }
+    board.post(changed)
+    board.change { [totals] in $0.lateness = totals.lateness }
+    for (status, before) in zip(changed, before)
+    where status.token?.compact != before || status.token == nil && !status.isAwaited {
+      holds.release(status.identity.name)
     }
-    let waiting = callers.filter { rotator.isRotating($0.names) }
-    let served = callers.filter { !rotator.isRotating($0.names) }
-    callers = waiting
-    for caller in served { caller.call() }
   }
 
   /// What the query service asks for, carried out on the main queue.
@@ -213,9 +215,11 @@ final class Daemon {
         DispatchQueue.main.async {
           MainActor.assumeIsolated {
             guard let self else { return }
-            self.callers.append((names, done))
-            self.rotator.rotate(names, onlyToGain: onlyToGain, at: .now)
-            self.turn()
+            self.lastRequest += 1
+            self.callers[self.lastRequest] = done
+            self.step(
+              .requested(
+                RotationRequest(id: self.lastRequest, names: names, onlyToGain: onlyToGain)))
           }
         }
       },
@@ -245,12 +249,12 @@ final class Daemon {
       if hadFailed { log.report(.secretReadable) }
       board.change {
         $0.secretFault = nil
-        $0.signer = signer
+        $0.keys = Keys(signing: signer)
       }
       for warning in warnings { log.report(.warning(warning)) }
-      rotator.use(signer, at: .now)
+      return step(.keysChanged(Keys(signing: signer)))
     }
-    turn()
+    rest()
   }
 
   /// Applies the configuration files as they are now, whole or not at all.
@@ -265,10 +269,10 @@ final class Daemon {
       },
       commit: { [weak self] result in
         guard let self else { return .failure(ReloadRefused(reason: "jotd stops")) }
-        defer { turn() }
         switch result {
         case .success(let new): return .success(commit(new))
         case .failure(let refused):
+          defer { rest() }
           log.report(.reloadRefused(refused.reason))
           board.change {
             $0.refusedReload = refused.reason
@@ -285,18 +289,20 @@ final class Daemon {
     served.commit(new.sockets)
     if isReady { served.begin() }
     watchSecret(prepared)
-    rotator.use(prepared.signer, at: .now)
-    var changes = rotator.apply(prepared.settings.identities, at: .now)
+    let keys = Keys(signing: prepared.signer)
+    let turn = turn(.configured(prepared.settings.identities, keys))
+    var changes = turn.changes ?? Changes()
     changes.count(settings.changedBeside(prepared.settings))
     settings = prepared.settings
     boundConnections()
     log.report(.reloaded(changes))
-    board.apply(prepared.settings, prepared.signer, rotator.takeChanged())
+    board.apply(prepared.settings, keys, turn.changed)
     hooks.configure(prepared.settings.hooks)
     postHookFaults()
     // What was removed or forbidden is not waited for any longer, and the rest is asked for anew.
     holds.releaseAll()
     deliveries.configure(settings)
+    carryOut(turn)
     return changes
   }
 
@@ -308,13 +314,15 @@ final class Daemon {
   }
 
   private func announce() {
-    if owesReady, rotator.unsettled == 0, !deliveries.isSweeping, !reloader.isRunning {
+    if owesReady, totals.unsettled == 0, !deliveries.isSweeping, !reloader.isRunning {
       owesReady = false
       if !isReady {
         log.report(
           .ready(
-            identities: rotator.count, failing: rotator.failing,
-            names: rotator.failingNames(upTo: Limits.namesShown)))
+            identities: totals.identities, failing: totals.failing,
+            names: Array(
+              board.all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name)
+                .prefix(Limits.namesShown))))
         // Whoever asked before waits, and is not told that tokens are missing.
         served.begin()
         Hardening.trimMemory()
@@ -323,11 +331,11 @@ final class Daemon {
       systemd.ready()
     }
     let failing =
-      rotator.failing > 0
-      ? "\(rotator.failing) failing" : rotator.unsettled > 0 ? "delivering" : "all delivered"
-    let next = rotator.nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
+      totals.failing > 0
+      ? "\(totals.failing) failing" : totals.unsettled > 0 ? "delivering" : "all delivered"
+    let next = nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
     systemd.status(
-      "\(counted(rotator.count, "identity")), \(failing)\(next)",
+      "\(counted(totals.identities, "identity")), \(failing)\(next)",
       refusedReload: board.general.refusedReload)
   }
 

@@ -150,7 +150,9 @@ final class HookRunner {
       // A unit that started meanwhile has what it would be restarted for.
       names = names.filter { !board.isCurrent(unit, $0) }
       guard !names.isEmpty else { return }
-      if names.isSubset(of: kept) { madeAt = names.compactMap { board[$0]?.token?.issuedAt }.max() }
+      if names.isSubset(of: kept) {
+        madeAt = names.compactMap { board[$0]?.token?.issuedAt.wholeSeconds }.max()
+      }
     }
     let worker = idle.popLast() ?? DispatchQueue(label: "jotd.hook")
     let run = Run(worker: worker, names: names, since: .now, isSlow: isSlow)

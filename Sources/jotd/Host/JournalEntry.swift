@@ -26,7 +26,7 @@ struct JournalEntry {
   private func about(_ token: TokenSummary) -> JournalEntry {
     about(token.identity).with("JOTD_USER_ID", token.userID)
       .with("JOTD_ROLE", token.role.rawValue).with("JOTD_EXPIRES_AT", token.expiresAt.rfc3339)
-      .with("JOTD_KEY_ID", token.keyID.description)
+      .with("JOTD_KEY_ID", token.origin.description)
   }
 
   private func about(_ identity: String) -> JournalEntry { with("JOTD_IDENTITY", identity) }

@@ -79,9 +79,9 @@ final class CredentialService: Sendable {
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
     let asked = ContinuousClock.now
-    guard let standing = validStanding(name),
-      case let least = board.general.access.leastLife(standing.identity),
-      renewals.isNeeded(standing, least)
+    guard let status = validStatus(name),
+      case let least = board.general.access.leastLife(status.identity),
+      renewals.isNeeded(status, least)
     else { return give(name, address.unit, since: asked, ticket, on: loop) }
     return renewal(of: name, least, on: loop).flatMap {
       self.give(name, address.unit, since: asked, ticket, on: loop)
@@ -121,7 +121,7 @@ final class CredentialService: Sendable {
       board.general.access.mayLoad(name, unit: unit),
       let held = holds.hold(name, nil, for: left, ticket, on: loop)
     else { return loop.makeSucceededFuture(CredentialService.refusal) }
-    if validStanding(name) != nil { holds.release(name) }
+    if validStatus(name) != nil { holds.release(name) }
     // A reload ends all holds, and brings no token.
     return held.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
   }
@@ -133,20 +133,20 @@ final class CredentialService: Sendable {
     holds.releaseAll()
   }
 
-  private func validStanding(_ name: String) -> Standing? {
-    board[name].flatMap { ($0.token?.expiry ?? .now) > .now ? $0 : nil }
+  private func validStatus(_ name: String) -> IdentityStatus? {
+    board[name].flatMap { ($0.token?.expiresAt ?? .now) > .now ? $0 : nil }
   }
 
   /// The token as it is now, noted as the unit's. Whether the unit may have it is asked again,
   /// because a reload can have come since; and a start that was given up gets nothing.
   private func token(_ name: String, _ unit: String, _ ticket: Ticket) -> ByteBuffer? {
-    let (standing, access) = board.look(name)
-    guard !ticket.hasLeft, access.mayLoad(name, unit: unit), let token = standing?.token,
-      token.expiry > .now
+    let (status, access) = board.look(name)
+    guard !ticket.hasLeft, access.mayLoad(name, unit: unit), let token = status?.token,
+      token.expiresAt > .now
     else { return nil }
     let isFirst = board.handOut(token, of: name, to: unit)
     if isFirst, !access.isRenewed(unit, name) {
-      report(.notRenewed(identity: name, unit: unit, expiresAt: token.expiry))
+      report(.notRenewed(identity: name, unit: unit, expiresAt: token.expiresAt))
     }
     return ByteBuffer(bytes: token.compact)
   }

@@ -6,29 +6,29 @@ struct Metrics {
   private(set) var text = ""
 
   init(_ board: Noticeboard, at now: Instant) {
-    let standings = board.all
+    let statuses = board.all
     let general = board.general
-    gauge("jotd_identities", "Identities that are kept fresh.", [("", Double(standings.count))])
+    gauge("jotd_identities", "Identities that are kept fresh.", [("", Double(statuses.count))])
     gauge(
       "jotd_token_expiry_timestamp_seconds",
       "When the oldest token that is in use ends; 0 when there is none.",
-      standings.map {
+      statuses.map {
         (label($0), $0.isMissing ? 0 : Double($0.oldestExpiry?.microseconds ?? 0) / 1e6)
       })
     gauge(
       "jotd_token_refresh_timestamp_seconds", "When the token is due to be replaced.",
-      standings.map { (label($0), Double($0.refreshAt?.microseconds ?? 0) / 1e6) })
+      statuses.map { (label($0), Double($0.refreshAt?.microseconds ?? 0) / 1e6) })
     gauge(
       "jotd_identity_state", "1 for the state that the identity is in.",
-      standings.flatMap { standing in
-        [State.fresh, .stale, .expired, .missing].map { state in
-          (label(standing, ("state", "\(state)")), standing.state(at: now) == state ? 1 : 0)
+      statuses.flatMap { status in
+        [Freshness.fresh, .stale, .expired, .missing].map { state in
+          (label(status, ("state", "\(state)")), status.freshness(at: now) == state ? 1 : 0)
         }
       })
-    results("jotd_tokens_issued_total", "Tokens minted, by result.", standings) {
+    results("jotd_tokens_issued_total", "Tokens minted, by result.", statuses) {
       ($0.issued, $0.issueFailures)
     }
-    results("jotd_deliveries_total", "Deliveries tried, by result.", standings) {
+    results("jotd_deliveries_total", "Deliveries tried, by result.", statuses) {
       ($0.delivered, $0.deliveryFailures)
     }
     counter(
@@ -60,16 +60,16 @@ struct Metrics {
   }
 
   private mutating func results(
-    _ name: String, _ help: String, _ standings: [Standing],
-    _ counts: (Standing.Counts) -> (success: Int, failure: Int)
+    _ name: String, _ help: String, _ statuses: [IdentityStatus],
+    _ counts: (IdentityStatus.Counts) -> (success: Int, failure: Int)
   ) {
     counter(
       name, help,
-      standings.flatMap { standing in
-        let count = counts(standing.counts)
+      statuses.flatMap { status in
+        let count = counts(status.counts)
         return [
-          (label(standing, ("result", "success")), Double(count.success)),
-          (label(standing, ("result", "failure")), Double(count.failure)),
+          (label(status, ("result", "success")), Double(count.success)),
+          (label(status, ("result", "failure")), Double(count.failure)),
         ]
       })
   }
@@ -111,10 +111,11 @@ struct Metrics {
   // MARK: Text
 
   /// Names of identities need no escapes: their rule allows no such character.
-  private func label(_ standing: Standing, _ other: (name: String, value: String)? = nil) -> String
+  private func label(_ status: IdentityStatus, _ other: (name: String, value: String)? = nil)
+    -> String
   {
     let more = other.map { ",\($0.name)=\"\($0.value)\"" } ?? ""
-    return "{identity=\"\(standing.identity.name)\"\(more)}"
+    return "{identity=\"\(status.identity.name)\"\(more)}"
   }
 
   private func number(_ value: Double) -> String {

@@ -7,7 +7,7 @@ final class Noticeboard: Sendable {
   /// All that is not about a single identity.
   struct General: Sendable {
     var access: Access
-    var signer: any Signer
+    var keys: Keys
     /// The configuration in force; nil when its files could not be told apart.
     var configuration: ConfigurationVersion?
     var lateness = Lateness()
@@ -22,7 +22,7 @@ final class Noticeboard: Sendable {
 
   private struct State {
     var general: General
-    var standings: [String: Standing] = [:]
+    var statuses: [String: IdentityStatus] = [:]
     var handedOut: [Holder: ArraySlice<UInt8>] = [:]
   }
 
@@ -43,32 +43,32 @@ final class Noticeboard: Sendable {
 
   /// Puts up a configuration that is in force from now on, with how its identities stand: at once, so
   /// that nobody finds a token of one configuration by the rules of another.
-  func apply(_ settings: Settings, _ signer: any Signer, _ standings: [Standing]) {
+  func apply(_ settings: Settings, _ keys: Keys, _ statuses: [IdentityStatus]) {
     let access = Access(settings)
-    let all = Dictionary(uniqueKeysWithValues: standings.map { ($0.identity.name, $0) })
+    let all = Dictionary(uniqueKeysWithValues: statuses.map { ($0.identity.name, $0) })
     state.withLock { state in
       state.general.access = access
-      state.general.signer = signer
+      state.general.keys = keys
       state.general.configuration = settings.version
       state.general.refusedReload = nil
       state.general.secretFault = nil
       state.general.reloads += 1
-      state.standings = all
+      state.statuses = all
     }
   }
 
   /// Puts up how these identities stand.
-  func post(_ standings: [Standing]) {
+  func post(_ statuses: [IdentityStatus]) {
     state.withLock { state in
-      for standing in standings { state.standings[standing.identity.name] = standing }
+      for status in statuses { state.statuses[status.identity.name] = status }
     }
   }
 
-  subscript(name: String) -> Standing? { state.withLock { $0.standings[name] } }
+  subscript(name: String) -> IdentityStatus? { state.withLock { $0.statuses[name] } }
 
   /// How an identity stands, and the rules that hold for it: of the same moment.
-  func look(_ name: String) -> (standing: Standing?, access: Access) {
-    state.withLock { ($0.standings[name], $0.general.access) }
+  func look(_ name: String) -> (status: IdentityStatus?, access: Access) {
+    state.withLock { ($0.statuses[name], $0.general.access) }
   }
 
   /// Notes that a unit is handed this token of an identity as its credential, which it keeps until
@@ -84,14 +84,14 @@ final class Noticeboard: Sendable {
   /// Whether what the unit was handed last is the token that the identity has now.
   func isCurrent(_ unit: String, _ identity: String) -> Bool {
     state.withLock { state in
-      guard let token = state.standings[identity]?.token else { return false }
+      guard let token = state.statuses[identity]?.token else { return false }
       return state.handedOut[Holder(unit: unit, identity: identity)] == token.signature
     }
   }
 
   /// All identities, by name.
-  var all: [Standing] {
-    state.withLock { Array($0.standings.values) }.sorted { $0.identity.name < $1.identity.name }
+  var all: [IdentityStatus] {
+    state.withLock { Array($0.statuses.values) }.sorted { $0.identity.name < $1.identity.name }
   }
 }
 

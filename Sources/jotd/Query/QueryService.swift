@@ -137,7 +137,7 @@ final class QueryService: Sendable {
       }
       required = role
     }
-    let verifier = Verifier(board.general.signer)
+    let verifier = Verifier(board.general.keys)
     guard
       let claims = try? verifier.verify(
         Array(tokens[0].value.utf8), at: .now, requiredRole: required)
@@ -192,19 +192,19 @@ final class QueryService: Sendable {
   private func firstOrNext(
     _ name: String, _ request: Request, _ peer: Peer, _ caller: Caller, on loop: any EventLoop
   ) throws(Problem) -> EventLoopFuture<Response> {
-    let standing = try readable(name, peer)
+    let status = try readable(name, peer)
     if let minimum = try span(request, "min_validity") {
-      guard minimum < standing.identity.lifetime else {
+      guard minimum < status.identity.lifetime else {
         throw Problem(
           .badRequest,
           "min_validity must be below the lifetime of \(name)'s tokens, "
-            + standing.identity.lifetime.timeSpan)
+            + status.identity.lifetime.timeSpan)
       }
-      if renewals.isNeeded(standing, minimum) {
+      if renewals.isNeeded(status, minimum) {
         return renewals.renew(name, minimum, on: loop).map { self.tokenNow(name, request, peer) }
       }
     }
-    guard let wait = try span(request, "wait"), isKnown(request, standing) else {
+    guard let wait = try span(request, "wait"), isKnown(request, status) else {
       // Cheap enough for the loop, unless others on their way to this user are not read.
       guard turns.hasRoom(peer.user) else {
         return inTurn(caller, on: loop) { self.tokenNow(name, request, peer) }
@@ -220,7 +220,7 @@ final class QueryService: Sendable {
         [("Retry-After", "10")])
     }
     // Between the look at the board and the hold, a token may have come.
-    if let standing = board[name], !isKnown(request, standing) { holds.release(name) }
+    if let status = board[name], !isKnown(request, status) { holds.release(name) }
     // A reload that changes the identity ends the hold.
     return held.flatMap { self.firstToken(name, peer, caller, on: loop) }
       .map { self.tokenNow(name, request, peer) }
@@ -230,26 +230,26 @@ final class QueryService: Sendable {
   /// a reload can have come since the request did.
   private func tokenNow(_ name: String, _ request: Request, _ peer: Peer) -> Response {
     let now = Instant.now
-    let standing: Standing
-    do { standing = try readable(name, peer) } catch { return error.response }
-    guard let token = standing.token, token.expiry > now else {
+    let status: IdentityStatus
+    do { status = try readable(name, peer) } catch { return error.response }
+    guard let token = status.token, token.expiresAt > now else {
       return .problem(
         .serviceUnavailable,
-        "\(name) has no valid token: \(standing.lastError ?? "not yet minted")",
+        "\(name) has no valid token: \(status.lastError ?? "not yet minted")",
         [("Retry-After", "1")])
     }
-    let left = max(0, ((standing.refreshAt ?? now) - now).components.seconds)
+    let left = max(0, ((status.refreshAt ?? now) - now).components.seconds)
     let representation = Representation(
       accept: request.headers[canonicalForm: "Accept"].map(String.init))
     var response = Response(
       status: .ok,
       headers: [
         ("Content-Type", representation.contentType),
-        ("ETag", representation.tag(of: token, of: standing.identity)),
-        ("Expires", token.expiry.httpDate), ("Cache-Control", "private, max-age=\(left)"),
+        ("ETag", representation.tag(of: token, of: status.identity)),
+        ("Expires", token.expiresAt.httpDate), ("Cache-Control", "private, max-age=\(left)"),
         ("Vary", "Accept"),
-      ], body: ByteBuffer(bytes: representation.body(token, of: standing.identity)))
-    if isKnown(request, standing) {
+      ], body: ByteBuffer(bytes: representation.body(token, of: status.identity)))
+    if isKnown(request, status) {
       response.status = .notModified
       response.body = ByteBuffer()
     }
@@ -301,8 +301,8 @@ final class QueryService: Sendable {
     throw Problem(.methodNotAllowed, "allowed here: \(names)", [("Allow", names)])
   }
 
-  private func readable(_ name: String, _ peer: Peer) throws(Problem) -> Standing {
-    let (standing, access) = board.look(name)
+  private func readable(_ name: String, _ peer: Peer) throws(Problem) -> IdentityStatus {
+    let (status, access) = board.look(name)
     guard access.mayRead(name, peer) else {
       refusals.report(
         peer, unit: peer.unit, "read \(shown(name, or: "an identity of no valid name"))",
@@ -311,8 +311,8 @@ final class QueryService: Sendable {
         .forbidden,
         "\(peer) is not named in allow of that identity. Add the user, a group or the unit there")
     }
-    guard let standing else { throw unknown(name) }
-    return standing
+    guard let status else { throw unknown(name) }
+    return status
   }
 
   private func demandOperator(_ peer: Peer, _ deed: String) throws(Problem) {
@@ -339,12 +339,12 @@ final class QueryService: Sendable {
   }
 
   /// Whether the client has this token already (RFC 9110 section 13.1.2).
-  private func isKnown(_ request: Request, _ standing: Standing) -> Bool {
-    guard let token = standing.token else { return false }
+  private func isKnown(_ request: Request, _ status: IdentityStatus) -> Bool {
+    guard let token = status.token else { return false }
     let known = request.headers[canonicalForm: "If-None-Match"]
     if known.isEmpty { return false }
     let accept = request.headers[canonicalForm: "Accept"].map(String.init)
-    let current = Representation(accept: accept).tag(of: token, of: standing.identity)
+    let current = Representation(accept: accept).tag(of: token, of: status.identity)
     return known.contains { tag in
       tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == current[...]
     }

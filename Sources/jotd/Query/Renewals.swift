@@ -21,10 +21,10 @@ final class Renewals: Sendable {
 
   /// Whether the token has less than `minimum` left, and a new one would have more: that is so from
   /// the next second on, because `iat` is a whole second.
-  func isNeeded(_ standing: Standing, _ minimum: Duration) -> Bool {
-    guard let token = standing.token else { return true }
+  func isNeeded(_ status: IdentityStatus, _ minimum: Duration) -> Bool {
+    guard let token = status.token else { return true }
     let now = Instant.now
-    return token.expiry - now < minimum && token.issuedAt != now.wholeSeconds
+    return token.expiresAt - now < minimum && token.issuedAt.wholeSeconds != now.wholeSeconds
   }
 
   /// Has the token of an identity replaced until it has `minimum` left; comes when that is done, or
@@ -34,7 +34,7 @@ final class Renewals: Sendable {
   ) -> EventLoopFuture<Void> {
     rotation(of: name, on: loop).flatMap {
       // The rotation that others had asked for before may have come a second too early.
-      guard let standing = self.board[name], self.isNeeded(standing, minimum) else {
+      guard let status = self.board[name], self.isNeeded(status, minimum) else {
         return loop.makeSucceededVoidFuture()
       }
       return self.rotation(of: name, on: loop)

@@ -1,9 +1,9 @@
 import Rotation
 
 /// What the query service tells of identities: never a token byte.
-extension Standing {
+extension IdentityStatus {
   /// The state in a word.
-  func stateName(at now: Instant) -> String { "\(state(at: now))" }
+  func stateName(at now: Instant) -> String { "\(freshness(at: now))" }
 
   /// The last thing that went wrong and still is; nil when nothing is.
   var lastError: String? {
@@ -40,8 +40,8 @@ extension Standing {
   private var newest: JSON {
     guard let token else { return .null }
     return .object([
-      JSON.Member("issued_at", time(Instant(seconds: token.issuedAt))),
-      JSON.Member("expires_at", time(token.expiry)),
+      JSON.Member("issued_at", time(token.issuedAt)),
+      JSON.Member("expires_at", time(token.expiresAt)),
       JSON.Member("refresh_at", time(refreshAt)),
     ])
   }
@@ -59,7 +59,7 @@ extension Standing {
       ] + summary(at: now) + [
         JSON.Member("lifetime_seconds", .seconds(identity.lifetime)),
         JSON.Member("refresh_before_seconds", .seconds(identity.refreshBefore)),
-        JSON.Member("key_id", token.map { .string($0.keyID.description) } ?? .null),
+        JSON.Member("key_id", token.map { .string($0.origin.description) } ?? .null),
         JSON.Member("deliveries", .array(deliveries)),
       ])
   }
@@ -92,8 +92,8 @@ struct Health {
 
   init(_ board: Noticeboard, at now: Instant) {
     let general = board.general
-    let standings = board.all
-    let states = standings.map { $0.state(at: now) }
+    let statuses = board.all
+    let states = statuses.map { $0.freshness(at: now) }
     var notes: [JSON] = []
     if let refused = general.refusedReload {
       notes.append(.string("the last reload was refused: \(refused)"))
@@ -101,20 +101,20 @@ struct Health {
     if let fault = general.secretFault { notes.append(.string(fault)) }
     notes += general.hookFaults.map(JSON.string)
     let isFailing = states.contains { $0 == .expired || $0 == .missing }
-    let isWorrying = states.contains(.stale) || standings.contains { !$0.failures.isEmpty }
+    let isWorrying = states.contains(.stale) || statuses.contains { !$0.failures.isEmpty }
     status = isFailing ? .fail : isWorrying || !notes.isEmpty ? .warn : .pass
     json = .object([
       JSON.Member("status", .string(status.rawValue)),
       JSON.Member("version", .string("1")),
       JSON.Member("releaseId", .string(version)),
       JSON.Member(
-        "description", .string("fresh tokens for \(counted(standings.count, "identity"))")),
+        "description", .string("fresh tokens for \(counted(statuses.count, "identity"))")),
       JSON.Member("configuration", general.configuration.map(\.json) ?? .null),
       JSON.Member("notes", .array(notes)),
       JSON.Member(
         "identities",
         .object(
-          standings.map { JSON.Member($0.identity.name, .object($0.summary(at: now))) })),
+          statuses.map { JSON.Member($0.identity.name, .object($0.summary(at: now))) })),
     ])
   }
 }

@@ -51,7 +51,8 @@ enum Representation: CaseIterable {
     var said = token.compact[..<signed].fnv1a
     if self == .json { said ^= UInt64(bitPattern: identity.due(token).microseconds) }
     let hash = String(said, radix: 16)
-    return "\"\(token.issuedAt)-\(token.keyID)-\(hash)\(self == .json ? "-json" : "")\""
+    return
+      "\"\(token.issuedAt.wholeSeconds)-\(token.origin)-\(hash)\(self == .json ? "-json" : "")\""
   }
 }
 

@@ -17,6 +17,7 @@ struct Held {
     self.bytes = bytes
     self.userID = userID
     token = Token(
-      compact: bytes, issuedAt: Int64(issued)!, expiresAt: Int64(expires)!, keyID: signer.keyID)
+      compact: bytes, issuedAt: Instant(seconds: Int64(issued)!),
+      expiresAt: Instant(seconds: Int64(expires)!), origin: .key(signer.keyID))
   }
 }

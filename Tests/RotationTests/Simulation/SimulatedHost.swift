@@ -8,6 +8,8 @@ struct SimulatedHost {
   private var random: Seeded
   private var clock = SimulatedClock()
   private var rotator: Rotator
+  private var nextWake: Instant?
+  private var lastRequest: RotationRequest.ID = 0
   private var signer = SimulatedSigner(0)
   private var keys = 0
   private var identities: [Identity] = []
@@ -39,7 +41,7 @@ struct SimulatedHost {
     let end: Int64?
     var isNoted = false
 
-    var isLook: Bool { if case .look = job.deed { true } else { false } }
+    var isLook: Bool { if case .look = job.operation { true } else { false } }
   }
 
   /// The lifetimes on a host, in seconds.
@@ -59,7 +61,7 @@ struct SimulatedHost {
   init(seed: UInt64) {
     random = Seeded(seed)
     scale = Scale.allCases[Int(seed % 4)]
-    rotator = Rotator(signer: signer)
+    rotator = Rotator(keys: Keys(signing: signer))
   }
 
   /// Lives for `steps` steps; throws the first violation.
@@ -117,14 +119,13 @@ extension SimulatedHost {
   }
 
   private mutating func setClock() throws {
-    let step = span() * (random.chance(0.5) ? 1 : -1)
-    clock.set(by: step)
-    note("the clock is set by \(Double(step) / 1e6) s")
-    // An outcome may wake the daemon before the timer tells of it.
-    if random.chance(0.7) { rotator.clockWasSet(by: .microseconds(step), to: clock.now) }
+    let change = span() * (random.chance(0.5) ? 1 : -1)
+    clock.set(by: change)
+    note("the clock is set by \(Double(change) / 1e6) s")
     witness.forgetPaces()
     witness.excuseAll(until: clock.time + Witness.moment)
-    try turn()
+    // An outcome may wake the daemon before the timer tells of it.
+    try step(random.chance(0.7) ? .clockSet(by: .microseconds(change)) : .woke)
   }
 
   /// Time passes and nothing runs. The kernel tells of a sleep; of a process that was stopped, or
@@ -134,13 +135,13 @@ extension SimulatedHost {
     clock.pass(to: end)
     let hasSlept = random.chance(0.7)
     note(hasSlept ? "resumed" : "stalled until now")
-    if hasSlept {
-      rotator.clockWasSet(by: .zero, to: clock.now)
-      witness.forgetPaces()
-    }
     witness.excuseStandstill(until: clock.time + Witness.moment)
+    if hasSlept {
+      witness.forgetPaces()
+      try step(.clockSet(by: .zero))
+    }
     try endJobs()
-    try turn()
+    try step(.woke)
   }
 
   private mutating func breakPlace() {
@@ -165,12 +166,9 @@ extension SimulatedHost {
     keys += 1
     signer = SimulatedSigner(keys)
     note("the key changes")
-    applySigner()
     witness.excuseAll(until: clock.time + Witness.moment)
     witness.forgetPaces()
-    // Or an outcome comes first.
-    guard random.chance(0.5) else { return }
-    try turn()
+    try step(.keysChanged(Keys(signing: signer)))
     if signerBroken <= clock.time { try witness.checkKey(keys) }
   }
 
@@ -178,9 +176,7 @@ extension SimulatedHost {
     let before = identities
     identities = try makeIdentities()
     note("reload: \(identities.map(\.name))")
-    let changes = rotator.apply(identities, at: clock.now)
-    try witness.apply(identities, changes, over: before, at: clock.time)
-    try turn()
+    try configure(over: before)
     let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
     claimed.formIntersection(wanted)
     if random.chance(0.2) { try reload() }
@@ -212,25 +208,22 @@ extension SimulatedHost {
     }
     // Sockets end with their process.
     places = places.filter { !$0.key.description.hasPrefix("/socket") }
-    applySigner()
-    rotator = Rotator(signer: signer)
+    rotator = Rotator(keys: Keys(signing: signer))
     let issued = wereFresh.map { places[$0.lasting[0].path]!.token.issuedAt }
-    rotator.apply(identities, at: clock.now)
     witness.restart(at: clock.time)
-    try turn()
+    try step(.configured(identities, Keys(signing: signer)))
     while let end = jobs.filter({ $0.isLook && $0.end != nil }).map({ endOf($0) }).min() {
       clock.pass(to: end)
       try endJobs()
-      try turn()
     }
     // And does not churn.
     for (identity, before) in zip(wereFresh, issued)
     where signerBroken <= clock.time
       && !identity.lasting.contains(where: { isOutOfOrder($0.path) })
     {
-      let due = identity.due(sampleToken(identity, at: Instant(seconds: before)))
+      let due = identity.due(sampleToken(identity, at: before))
       guard
-        due <= clock.now || Instant(seconds: before) > clock.now
+        due <= clock.now || before > clock.now
           || witness.board[identity.name]?.token?.issuedAt == before
       else {
         throw Violation("\(identity.name) was minted anew by a restart")
@@ -248,28 +241,37 @@ extension SimulatedHost {
       note("\(path) is lost, which is noticed")
       // Or only that much happens in its folder.
       let others = identities.flatMap(\.deliveries).map(\.path).filter { _ in random.chance(0.3) }
-      rotator.noteChanges(at: Set([path, Path("/stranger")] + others), now: clock.now)
       witness.excuse(path, until: clock.time + Witness.moment)
       witness.forgetPaces()
+      try step(.touched(Set([path, Path("/stranger")] + others)))
     } else {
       note("\(path) is lost, reload")
-      let changes = rotator.apply(identities, at: clock.now)
-      try witness.apply(identities, changes, over: identities, at: clock.time)
+      try configure(over: identities)
     }
-    try turn()
+  }
+
+  /// A reload brings `identities` in place of `before`.
+  private mutating func configure(over before: [Identity]) throws {
+    signer.isBroken = signerBroken > clock.time
+    let turn = rotator.step(
+      .configured(identities, Keys(signing: signer)), at: clock.now, random: &random)
+    guard let changes = turn.changes else { throw Violation("a reload changed nothing") }
+    try witness.apply(identities, changes, over: before, at: clock.time)
+    try take(turn)
   }
 
   private mutating func rotate() throws {
     let names = Set(identities.map(\.name).filter { _ in random.chance(0.5) })
     if random.chance(0.3) { hangPlace() }
     note("rotate \(names.sorted())")
-    rotator.rotate(names, at: clock.now)
-    witness.ask(for: names, clock)
+    lastRequest += 1
+    let request = RotationRequest(id: lastRequest, names: names)
+    witness.ask(request, clock)
     // Until its places were looked at, an identity has no first token.
     let undecided = identities.filter {
       witness.board[$0.name]?.token == nil && !$0.lasting.isEmpty
     }
-    try turn()
+    try step(.requested(request))
     try witness.checkAsked(names.subtracting(undecided.map(\.name)))
     // Much goes wrong while jobs are under way.
     switch Int.random(in: 0..<5, using: &random) {
@@ -324,36 +326,33 @@ extension SimulatedHost {
 // MARK: - The daemon's part
 
 extension SimulatedHost {
-  private mutating func applySigner() {
+  private mutating func step(_ input: Input, isAlarm: Bool = false) throws {
     signer.isBroken = signerBroken > clock.time
-    rotator.use(signer, at: clock.now)
+    try take(rotator.step(input, at: clock.now, random: &random), isAlarm: isAlarm)
   }
 
   /// `isAlarm` says that nothing but the timer woke the daemon.
-  private mutating func turn(isAlarm: Bool = false) throws {
-    applySigner()
-    rotator.advance(to: clock.now, random: &random)
-    let orders = rotator.takeOrders()
-    let standings = rotator.takeChanged()
-    let hasActed = try witness.learn(standings, clock)
-    for order in orders {
-      switch order {
+  private mutating func take(_ turn: Turn, isAlarm: Bool = false) throws {
+    nextWake = turn.nextWake
+    let hasActed = try witness.learn(turn.changed, clock)
+    for action in turn.actions {
+      switch action {
       case .run(let job): try begin(job)
       case .report(let event):
         if try witness.hear(event, places, identities, clock) { note("\(event)") }
       }
     }
-    if isAlarm, orders.isEmpty, !hasActed { throw Violation("woken for nothing") }
-    guard identities.isEmpty || rotator.nextWake != nil || !jobs.isEmpty else {
+    if isAlarm, turn.actions.isEmpty, !hasActed { throw Violation("woken for nothing") }
+    guard identities.isEmpty || nextWake != nil || !jobs.isEmpty else {
       throw Violation("nobody is going to be woken")
     }
-    if let next = rotator.nextWake, next <= clock.now {
+    if let next = nextWake, next <= clock.now {
       throw Violation("awake again at once: \(next) is not after \(clock.now)")
     }
-    guard rotator.running == jobs.count else {
-      throw Violation("\(rotator.running) jobs are counted, \(jobs.count) run")
+    guard turn.totals.jobs == jobs.count else {
+      throw Violation("\(turn.totals.jobs) jobs are counted, \(jobs.count) run")
     }
-    try witness.compare(rotator, identities, clock)
+    try witness.compare(turn, identities, clock)
   }
 
   /// Lets time pass to the next thing that happens by itself, for a while.
@@ -362,7 +361,7 @@ extension SimulatedHost {
     let longest = 1_000_000 * (random.chance(0.1) ? 20 * life : max(2, life))
     let end = clock.time + Int64.random(in: 0...longest, using: &random)
     while true {
-      let wake = rotator.nextWake.map { clock.moment(of: $0) } ?? .max
+      let wake = nextWake.map { clock.moment(of: $0) } ?? .max
       let job = jobs.map { endOf($0) }.min() ?? .max
       let patience =
         jobs.lazy.filter { !$0.isNoted }.map { $0.begin + Limits.patience.microseconds }.min()
@@ -378,9 +377,10 @@ extension SimulatedHost {
         of: places, identities, jobs.map(\.job.delivery.path),
         looks: jobs.filter(\.isLook).map(\.job.delivery.path), clock.time)
       let hasEnded = try endJobs()
-      let hasNoted = noteHanging()
-      if next == end, !hasEnded, !hasNoted { break }
-      try turn(isAlarm: next == wake && !hasEnded && !hasNoted)
+      let hasStalled = try noteStalled()
+      if hasEnded || hasStalled { continue }
+      if next == end { break }
+      try step(.woke, isAlarm: true)
     }
   }
 
@@ -394,16 +394,16 @@ extension SimulatedHost {
       throw Violation("two jobs at \(path)")
     }
     var content: Held?
-    if case .remove = job.deed,
+    if case .remove = job.operation,
       identities.contains(where: { $0.deliveries.contains { $0.path == path } })
     {
       throw Violation("\(path) is removed, and wanted")
     }
-    if case .look = job.deed {
+    if case .look = job.operation {
     } else if path.isFile, !claimed.contains(path) {
       throw Violation("\(path) is touched before anybody looked at it")
     }
-    if case .write(let bytes) = job.deed {
+    if case .write(let bytes) = job.operation {
       guard let held = Held(bytes, signedBy: SimulatedSigner(keys)) else {
         throw Violation("a token that the current key did not sign goes to \(path)")
       }
@@ -420,7 +420,9 @@ extension SimulatedHost {
   @discardableResult
   private mutating func endJobs() throws -> Bool {
     let ended = jobs.filter { endOf($0) <= clock.time }
+    if ended.isEmpty { return false }
     jobs = jobs.filter { endOf($0) > clock.time }
+    var outcomes: [(job: Job.ID, outcome: Outcome)] = []
     for running in ended {
       let path = running.job.delivery.path
       if running.end == nil { witness.excuse(path, until: clock.time + Witness.moment) }
@@ -434,21 +436,22 @@ extension SimulatedHost {
         witness.succeed(running.job)
         carryOut(running)
       }
-      rotator.finish(running.job.id, outcome, at: clock.now, random: &random)
+      outcomes.append((running.job.id, outcome))
     }
-    return !ended.isEmpty
+    try step(.ended(outcomes))
+    return true
   }
 
-  private mutating func noteHanging() -> Bool {
-    var hasNoted = false
+  private mutating func noteStalled() throws -> Bool {
+    var stalled: [Job.ID] = []
     for index in jobs.indices
     where !jobs[index].isNoted && clock.time - jobs[index].begin >= Limits.patience.microseconds {
       jobs[index].isNoted = true
-      hasNoted = true
-      note("\(jobs[index].job.delivery.path) is noted as hanging")
-      rotator.noteHanging(jobs[index].job.id, at: clock.now)
+      stalled.append(jobs[index].job.id)
+      note("\(jobs[index].job.delivery.path) is noted as stalled")
     }
-    return hasNoted
+    if !stalled.isEmpty { try step(.stalled(stalled)) }
+    return !stalled.isEmpty
   }
 
   private mutating func excuse() {
@@ -500,9 +503,9 @@ extension SimulatedHost {
     var minter = Minter()
     let again = try? minter.mint(
       identity.claims, lifetime: identity.lifetime,
-      at: Instant(seconds: held.token.issuedAt), signer: SimulatedSigner(keys))
-    return again?.compact == held.bytes && held.token.issued <= clock.now
-      && held.token.expiry - clock.now > identity.refreshBefore
+      at: held.token.issuedAt, signer: SimulatedSigner(keys))
+    return again?.compact == held.bytes && held.token.issuedAt <= clock.now
+      && held.token.expiresAt - clock.now > identity.refreshBefore
       && identity.lasting.allSatisfy { places[$0.path]?.bytes == held.bytes }
   }
 }

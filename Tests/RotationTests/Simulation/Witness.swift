@@ -27,7 +27,7 @@ struct Witness {
   var abandoned: Set<Path> = []
 
   /// What is put up for the query socket.
-  private(set) var board: [String: Standing] = [:]
+  private(set) var board: [String: IdentityStatus] = [:]
   /// The last tries that failed: at places, and at minting for identities.
   var failed: [Path: (bytes: [UInt8], at: Int64)] = [:]
   var failedMinting: [String: Int64] = [:]
@@ -37,12 +37,14 @@ struct Witness {
   var reportedMinting: [String: String] = [:]
   /// The `exp` of the token that was last reported as stale, or as expired, and since when the
   /// report is owed.
-  var told: [String: (expiry: Instant, state: State)] = [:]
+  var told: [String: (expiry: Instant, state: Freshness)] = [:]
   var owed: [String: Int64] = [:]
   /// Identities whose token somebody asked to have replaced, with the failures of minting then;
-  /// until it is minted, and until whoever asked is answered.
+  /// until it is minted.
   var asked: [String: Int] = [:]
-  var waiting: [String: (since: Int64, second: Int64)] = [:]
+  /// Requests without an answer: for whose tokens, and when they came, in true time and by the
+  /// second of the wall clock.
+  var waiting: [RotationRequest.ID: (names: Set<String>, since: Int64, second: Int64)] = [:]
   /// Identities with a failure since `unsettledSince`, when they all were to be settled.
   var troubled: Set<String> = []
   var unsettledSince: Int64 = 0
@@ -91,7 +93,7 @@ extension Witness {
     failed = [:]
     failedMinting = [:]
     // By a clock that was set back, new tokens can be older.
-    waiting = waiting.mapValues { ($0.since, .min / 2_000_000) }
+    waiting = waiting.mapValues { ($0.names, $0.since, .min / 2_000_000) }
     // How many there were is not forgotten by the rotator: the next may be short or long.
     pauses = pauses.mapValues { _ in Pause(begin: nil, count: 0, failures: 7) }
   }
@@ -140,20 +142,20 @@ extension Witness {
       told[identity.name] = nil
       owed[identity.name] = nil
       asked[identity.name] = nil
-      waiting[identity.name] = nil
+      waiting = waiting.mapValues { ($0.names.subtracting([identity.name]), $0.since, $0.second) }
       for delivery in identity.deliveries { reported[delivery.path] = nil }
     }
     unsettle(at: time)
   }
 
   /// Somebody asks for new tokens.
-  mutating func ask(for names: Set<String>, _ clock: SimulatedClock) {
-    for name in names {
+  mutating func ask(_ request: RotationRequest, _ clock: SimulatedClock) {
+    waiting[request.id] = (request.names, clock.time, clock.now.wholeSeconds)
+    for name in request.names {
       for delivery in board[name]?.identity.deliveries ?? [] { failed[delivery.path] = nil }
       failedMinting[name] = nil
       pauses[name] = Pause(begin: nil, count: 0, failures: 7)
       asked[name] = board[name]?.counts.issueFailures ?? 0
-      waiting[name] = (clock.time, clock.now.wholeSeconds)
     }
   }
 
@@ -168,11 +170,11 @@ extension Witness {
 
   /// All tokens are of a new key at once.
   func checkKey(_ key: Int) throws {
-    for standing in board.values
-    where standing.token.map({ $0.keyID != SimulatedSigner.keyID(key) })
-      ?? standing.identity.lasting.isEmpty
+    for status in board.values
+    where status.token.map({ $0.origin != .key(SimulatedSigner.keyID(key)) })
+      ?? status.identity.lasting.isEmpty
     {
-      throw Violation("\(standing.identity.name) was not minted with the new key at once")
+      throw Violation("\(status.identity.name) was not minted with the new key at once")
     }
   }
 
@@ -183,7 +185,7 @@ extension Witness {
     let path = job.delivery.path
     excuse(path, until: end + Witness.longestPause)
     // A removal that fails is reported, and left to the operator.
-    guard case .write(let bytes) = job.deed else { return abandon(path) }
+    guard case .write(let bytes) = job.operation else { return abandon(path) }
     failed[path] = (bytes, clock.time)
     for identity in identities where identity.deliveries.contains(where: { $0.path == path }) {
       pause(identity.name, at: clock.time)
@@ -206,24 +208,24 @@ extension Witness {
   }
 
   /// What is put up changes; says whether anything was done.
-  mutating func learn(_ standings: [Standing], _ clock: SimulatedClock) throws -> Bool {
+  mutating func learn(_ statuses: [IdentityStatus], _ clock: SimulatedClock) throws -> Bool {
     var hasActed = false
-    for standing in standings {
-      let name = standing.identity.name
+    for status in statuses {
+      let name = status.identity.name
       let before = board[name]
-      board[name] = standing
-      let issued = standing.counts.issued - (before?.counts.issued ?? 0)
-      let failures = standing.counts.issueFailures - (before?.counts.issueFailures ?? 0)
+      board[name] = status
+      let issued = status.counts.issued - (before?.counts.issued ?? 0)
+      let failures = status.counts.issueFailures - (before?.counts.issueFailures ?? 0)
       hasActed = hasActed || issued + failures > 0
       if let words = reportedMinting[name],
-        !standing.failures.contains(where: { $0.description == words })
+        !status.failures.contains(where: { $0.description == words })
       {
         // It worked, or is not needed any more.
         reportedMinting[name] = nil
         failedMinting[name] = nil
         hasActed = true
       }
-      if standing.failures.isEmpty, before?.failures.isEmpty == false {
+      if status.failures.isEmpty, before?.failures.isEmpty == false {
         // All works again: the rotator may have begun to count anew, or not.
         pauses[name] = Pause(begin: nil, count: 0, failures: 7)
       }
@@ -232,7 +234,7 @@ extension Witness {
         pauses[name]?.begin = nil
         // What failed before the first token was another configuration's.
         if before?.token == nil { pauses[name] = Pause(begin: nil, count: 0, failures: 7) }
-        if let old = before?.token { try checkCause(standing, old, clock) }
+        if let old = before?.token { try checkCause(status, old, clock) }
       }
       if failures > 0 {
         if failedMinting[name] != nil { try endPause(name, at: clock.time) }
@@ -314,24 +316,28 @@ extension Witness {
   private func check(
     _ token: Token, of identity: Identity, _ place: String, _ clock: SimulatedClock, _ keyID: KeyID
   ) throws {
-    guard token.issued <= clock.now else { throw Violation("\(place) holds a token of the future") }
-    let left = token.expiry - clock.now
+    guard token.issuedAt <= clock.now else {
+      throw Violation("\(place) holds a token of the future")
+    }
+    let left = token.expiresAt - clock.now
     guard left > identity.refreshBefore else {
       throw Violation("\(place) holds a stale token of \(identity.name): \(left) left")
     }
-    guard token.keyID == keyID else { throw Violation("\(place) holds a token of \(token.keyID)") }
-    guard token.expiry - token.issued == identity.lifetime else {
+    guard token.origin == .key(keyID) else {
+      throw Violation("\(place) holds a token of \(token.origin)")
+    }
+    guard token.expiresAt - token.issuedAt == identity.lifetime else {
       throw Violation("\(place) holds a token of another life than \(identity.name)'s")
     }
   }
 
   /// A new token replaces `old` when that is due, and otherwise for a cause only.
-  private func checkCause(_ standing: Standing, _ old: Token, _ clock: SimulatedClock) throws {
-    let identity = standing.identity
-    guard let token = standing.token, old.keyID == token.keyID, asked[identity.name] == nil,
-      old.issued <= clock.now
+  private func checkCause(_ status: IdentityStatus, _ old: Token, _ clock: SimulatedClock) throws {
+    let identity = status.identity
+    guard let token = status.token, old.origin == token.origin, asked[identity.name] == nil,
+      old.issuedAt <= clock.now
     else { return }
-    let left = old.expiry - clock.now - identity.refreshBefore
+    let left = old.expiresAt - clock.now - identity.refreshBefore
     guard left <= identity.mostSpread else {
       throw Violation("\(identity.name) was rotated without a cause, \(left) before its threshold")
     }
@@ -345,40 +351,45 @@ extension Witness {
 
   /// What the rotator says of itself is so.
   mutating func compare(
-    _ rotator: Rotator, _ identities: [Identity], _ clock: SimulatedClock
+    _ turn: Turn, _ identities: [Identity], _ clock: SimulatedClock
   ) throws {
-    guard rotator.count == identities.count, board.count == identities.count,
-      rotator.failing == board.values.count(where: { !$0.failures.isEmpty })
+    guard turn.totals.identities == identities.count, board.count == identities.count,
+      turn.totals.failing == board.values.count(where: { !$0.failures.isEmpty })
     else { throw Violation("identities, or failing ones, are counted wrongly") }
-    for standing in board.values { try checkReports(standing, clock) }
-    if rotator.unsettled > 0 {
-      // While the host stands still, nobody is patient.
-      guard clock.time - unsettledSince <= Witness.patience || standstill > clock.time else {
+    for status in board.values { try checkReports(status, clock) }
+    if turn.totals.unsettled > 0 {
+      // One job may have to come back, or be noted as stalled, before the one that counts; while
+      // the host stands still, nobody is patient.
+      guard clock.time - unsettledSince <= 2 * Witness.patience || standstill > clock.time else {
         throw Violation("neither delivered nor reported as failing, and no READY")
       }
     } else if !isSettled {
       isSettled = true
-      for standing in board.values
-      where (standing.isMissing || standing.token == nil)
-        && !troubled.contains(standing.identity.name)
+      for status in board.values
+      where (status.isMissing || status.token == nil)
+        && !troubled.contains(status.identity.name)
       {
-        throw Violation("ready, and \(standing.identity.name) is not delivered")
+        throw Violation("ready, and \(status.identity.name) is not delivered")
       }
     }
-    for (name, (_, second)) in waiting where !rotator.isRotating([name]) {
-      waiting[name] = nil
+    for id in turn.answered {
+      guard let (names, _, second) = waiting.removeValue(forKey: id) else {
+        throw Violation("request \(id) is answered twice")
+      }
       // Either nothing failed and all is there, or what failed is known.
-      if let standing = board[name], standing.failures.isEmpty,
-        standing.isMissing
-          || standing.oldestExpiry! - standing.identity.lifetime < Instant(seconds: second)
-      {
-        throw Violation("whoever asked for \(name) is answered before it is there")
+      for name in names {
+        if let status = board[name], status.failures.isEmpty,
+          status.isMissing
+            || status.oldestExpiry! - status.identity.lifetime < Instant(seconds: second)
+        {
+          throw Violation("whoever asked for \(name) is answered before it is there")
+        }
       }
     }
     // One job may have to come back, or be noted as hanging, before the one that counts.
-    for (name, (since, _)) in waiting
+    for (names, since, _) in waiting.values
     where clock.time - since > 2 * Witness.patience && standstill <= clock.time {
-      throw Violation("whoever asked for \(name) waits for ever")
+      throw Violation("whoever asked for \(names.sorted()) waits for ever")
     }
   }
 
@@ -396,12 +407,12 @@ extension Witness {
       }
     }
     for identity in identities {
-      guard let standing = board[identity.name], !standing.isMissing,
+      guard let status = board[identity.name], !status.isMissing,
         !identity.deliveries.contains(where: { looks.contains($0.path) })
       else { continue }
-      let expiries = identity.deliveries.map { held[$0.path]?.token.expiry }
+      let expiries = identity.deliveries.map { held[$0.path]?.token.expiresAt }
       guard expiries.isEmpty || !expiries.contains(nil),
-        expiries.isEmpty || standing.oldestExpiry == expiries.lazy.compactMap(\.self).min()
+        expiries.isEmpty || status.oldestExpiry == expiries.lazy.compactMap(\.self).min()
       else { throw Violation("what is put up of \(identity.name) is not so") }
     }
     guard excuse <= time else { return }

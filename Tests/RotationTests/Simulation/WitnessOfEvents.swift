@@ -15,11 +15,12 @@ extension Witness {
       if case .kept = event { isKept = true }
       try checkEverywhere(summary, places, identities, onlyLasting: isKept)
       if board[summary.identity]?.failures.isEmpty == true { pauses[summary.identity] = nil }
-      told[summary.identity] = nil
+      // One that came late may have ended before: that was said.
+      if told[summary.identity]?.expiry != summary.expiresAt { told[summary.identity] = nil }
       guard isKept else { return false }
       let identity = identities.first { $0.name == summary.identity }
       guard let identity, summary.expiresAt - identity.lifetime <= clock.now,
-        identity.state(ofTokenExpiring: summary.expiresAt, at: clock.now) == .fresh
+        identity.freshness(ofTokenExpiring: summary.expiresAt, at: clock.now) == .fresh
       else {
         throw Violation("\(summary.identity) is said to be kept, and is not fresh")
       }
@@ -45,10 +46,10 @@ extension Witness {
   }
 
   mutating func tell(
-    _ name: String, _ expiry: Instant, _ state: State, _ clock: SimulatedClock
+    _ name: String, _ expiry: Instant, _ state: Freshness, _ clock: SimulatedClock
   ) throws {
-    guard let standing = board[name],
-      standing.identity.state(ofTokenExpiring: expiry, at: clock.now) == state
+    guard let status = board[name],
+      status.identity.freshness(ofTokenExpiring: expiry, at: clock.now) == state
     else { throw Violation("\(name) is called \(state) and is not") }
     if let before = told[name], before.expiry == expiry, before.state >= state {
       throw Violation("that \(name) is \(state) is reported twice")
@@ -62,7 +63,7 @@ extension Witness {
   ) throws {
     for identity in identities where identity.name == summary.identity {
       for path in (onlyLasting ? identity.lasting : identity.deliveries).lazy.map(\.path)
-      where places[path]?.token.expiry != summary.expiresAt {
+      where places[path]?.token.expiresAt != summary.expiresAt {
         throw Violation("\(summary.identity) is reported as delivered, \(path) lacks it")
       }
     }
@@ -77,10 +78,10 @@ extension Witness {
   }
 
   /// That a failing identity's token went stale, or expired, is said by the next try.
-  mutating func checkReports(_ standing: Standing, _ clock: SimulatedClock) throws {
-    let name = standing.identity.name
-    guard !standing.failures.isEmpty, let expiry = standing.oldestExpiry,
-      case let state = standing.identity.state(ofTokenExpiring: expiry, at: clock.now),
+  mutating func checkReports(_ status: IdentityStatus, _ clock: SimulatedClock) throws {
+    let name = status.identity.name
+    guard !status.failures.isEmpty, let expiry = status.oldestExpiry,
+      case let state = status.identity.freshness(ofTokenExpiring: expiry, at: clock.now),
       state > .fresh, told[name]?.expiry != expiry || told[name]!.state < state
     else {
       owed[name] = nil

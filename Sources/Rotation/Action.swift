@@ -1,15 +1,15 @@
-/// An order to the host.
-package enum Order: Sendable {
-  /// Carry out a job, and answer with `finish`.
+/// What the host is to do.
+package enum Action: Sendable {
+  /// Carry out a job, and come back with how it `ended`.
   case run(Job)
   /// Tell whoever is interested.
   case report(Event)
 }
 
-/// One deed at one delivery.
+/// One operation at one delivery.
 package struct Job: Sendable {
   package typealias ID = UInt64
-  package enum Deed: Sendable {
+  package enum Operation: Sendable {
     /// Find out what is there; change nothing.
     case look
     /// Make these bytes what readers find.
@@ -22,7 +22,7 @@ package struct Job: Sendable {
   /// The identity whose delivery it is, or was.
   package let identity: String
   package let delivery: Delivery
-  package let deed: Deed
+  package let operation: Operation
 }
 
 /// How a job ended.
@@ -44,15 +44,4 @@ package enum Found: Sendable {
   case tooLarge
   /// Something is there, and nobody can say what it holds.
   case unreadable(Failure)
-}
-
-/// What a running job is for.
-enum Assignment {
-  case look(slot: Int, position: Int)
-  /// `expiresAt` is the `exp` of the token of that issue.
-  case delivery(slot: Int, position: Int, issue: Int, expiresAt: Int64)
-  /// A job for an identity that was removed or changed since; `isOurs` says whether what is at
-  /// the place may be removed.
-  case leftover(Delivery, identity: String, isOurs: Bool)
-  case removal(Delivery)
 }

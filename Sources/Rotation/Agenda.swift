@@ -1,0 +1,97 @@
+/// What all identities share: the time, the keys, when which is looked at, the jobs under way, and
+/// the turn that is being made.
+///
+/// Invariants:
+/// - a path has at most one job, across configurations too: the job of a delivery, or one of an
+///   earlier configuration, whose path is `busy`;
+/// - a request is in `pending` with the number of identities that have yet to answer it.
+struct Agenda {
+  var keys: Keys
+  var now = Instant(microseconds: .min)
+  var minter = Minter()
+  var schedule = Schedule()
+  /// Whether it was said that the key is another one than before.
+  var hasToldOfKey = false
+
+  private(set) var jobs: [Job.ID: Purpose] = [:]
+  private var lastJob: Job.ID = 0
+  /// Paths at which a job of an earlier configuration still runs, and those of them that a delivery
+  /// waits for.
+  var busy: Set<Path> = []
+  var waiting: Set<Path> = []
+  /// Paths at which a job was noted as stalled and has not come back.
+  var stalled: Set<Path> = []
+
+  private var pending: [RotationRequest.ID: Int] = [:]
+  private var actions: [Action] = []
+  private var answered: [RotationRequest.ID] = []
+  /// The numbers of the identities whose status may have changed.
+  var changed: Set<Int> = []
+  var changes: Changes?
+  var totals = Totals()
+
+  /// What a running job is for.
+  enum Purpose {
+    case look(number: Int, position: Int)
+    /// `expiresAt` is that of the token of that issue.
+    case delivery(number: Int, position: Int, issue: Int, expiresAt: Instant)
+    /// A job for an identity that was removed or changed since; `isOurs` says whether what is at
+    /// the place may be removed.
+    case leftover(Delivery, identity: String, isOurs: Bool)
+    case removal(Delivery)
+  }
+
+  init(_ keys: Keys) { self.keys = keys }
+
+  // MARK: Actions
+
+  mutating func report(_ event: Event) { actions.append(.report(event)) }
+
+  mutating func start(
+    _ purpose: Purpose, _ delivery: Delivery, of identity: String, _ operation: Job.Operation
+  ) {
+    lastJob += 1
+    jobs[lastJob] = purpose
+    actions.append(
+      .run(Job(id: lastJob, identity: identity, delivery: delivery, operation: operation)))
+  }
+
+  /// What `job`, which came back, was for; nil when there is none.
+  mutating func end(_ job: Job.ID) -> Purpose? { jobs.removeValue(forKey: job) }
+
+  /// The job goes on for something else.
+  mutating func repurpose(_ job: Job.ID, _ purpose: Purpose) { jobs[job] = purpose }
+
+  // MARK: Requests
+
+  /// `count` identities have yet to answer `request`.
+  mutating func open(_ request: RotationRequest.ID, count: Int) {
+    if count == 0 { answered.append(request) } else { pending[request] = count }
+  }
+
+  /// An identity has what was asked for, or cannot get it, or is gone.
+  mutating func answer(_ requests: [RotationRequest.ID]) {
+    for request in requests {
+      guard let count = pending[request] else { continue }
+      pending[request] = count > 1 ? count - 1 : nil
+      if count == 1 { answered.append(request) }
+    }
+  }
+
+  // MARK: The turn
+
+  /// All that came of this step, with the statuses of `states`; the next begins with nothing.
+  mutating func takeTurn(_ states: [RotationState]) -> Turn {
+    var turn = Turn()
+    swap(&turn.actions, &actions)
+    swap(&turn.answered, &answered)
+    swap(&turn.changes, &changes)
+    turn.changed = changed.sorted().map { IdentityStatus(states[$0]) }
+    changed.removeAll()
+    turn.nextWake = schedule.next
+    totals.identities = states.count
+    totals.jobs = jobs.count
+    turn.totals = totals
+    return turn
+  }
+}

@@ -1,0 +1,149 @@
+/// When the configuration changes.
+extension Rotator {
+  /// Makes `identities` the ones that are kept fresh: see `Input.configured`.
+  mutating func configure(_ identities: [Identity]) {
+    var changes = Changes()
+    let before = states
+    let earlier = numbers
+    let kept = Set(identities)
+    let ours = Set(before.lazy.filter { !kept.contains($0.identity) }.flatMap(\.ours))
+    states = []
+    states.reserveCapacity(identities.count)
+    var movedTo: [Int: Int] = [:]
+    for (number, identity) in identities.enumerated() {
+      let old = earlier[identity.name].map { before[$0] }
+      if let old, old.identity == identity {
+        movedTo[old.number] = number
+        states.append(old.kept(as: number))
+        changes.kept += 1
+      } else {
+        if old == nil { changes.added += 1 } else { changes.changed += 1 }
+        states.append(RotationState(identity, number: number, ours: ours))
+      }
+    }
+    changes.removed = before.count - changes.kept - changes.changed
+    agenda.changes = changes
+    index()
+    repurposeJobs(movedTo, before)
+    for var gone in before where movedTo[gone.number] == nil {
+      gone.answerRequests(&agenda)
+      removeUnwanted(gone)
+    }
+    agenda.totals.failing = states.count { !$0.failures.isEmpty }
+    agenda.totals.unsettled = states.count { !$0.isSettled }
+    agenda.schedule = Schedule(count: states.count)
+    agenda.waiting = []
+    agenda.changed = Set(states.indices)
+    for number in states.indices {
+      if states[number].token != nil, states[number].isDelivered {
+        states[number].plan(&agenda)
+      } else {
+        agenda.schedule.set(number, due: agenda.now)
+      }
+    }
+  }
+
+  private mutating func index() {
+    numbers = [:]
+    places = [:]
+    for (number, state) in states.enumerated() {
+      numbers[state.identity.name] = number
+      for (position, delivery) in state.identity.deliveries.enumerated() {
+        places[delivery.path] = (number, position)
+      }
+    }
+  }
+
+  /// Points the running jobs to where their identities are now, and marks those without one.
+  private mutating func repurposeJobs(_ movedTo: [Int: Int], _ before: [RotationState]) {
+    for (id, purpose) in agenda.jobs {
+      switch purpose {
+      case .look(let number, let position):
+        if let moved = movedTo[number] {
+          agenda.repurpose(id, .look(number: moved, position: position))
+          // What it finds is the first that is known since.
+          if !agenda.stalled.contains(states[moved].path(position)) {
+            states[moved].unread.insert(position)
+          }
+        } else {
+          abandon(id, before[number], position)
+        }
+      case .delivery(let number, let position, let issue, let expiresAt):
+        if let moved = movedTo[number] {
+          agenda.repurpose(
+            id,
+            .delivery(number: moved, position: position, issue: issue, expiresAt: expiresAt))
+        } else {
+          abandon(id, before[number], position)
+        }
+      case .leftover, .removal: break
+      }
+    }
+  }
+
+  /// The job has nobody any more whom it is for; until it comes back, its path is not free.
+  private mutating func abandon(_ job: Job.ID, _ state: RotationState, _ position: Int) {
+    let delivery = state.identity.deliveries[position]
+    agenda.repurpose(
+      job,
+      .leftover(
+        delivery, identity: state.identity.name, isOurs: state.claimed.contains(position)))
+    agenda.busy.insert(delivery.path)
+  }
+
+  /// What this run may write, it may also remove; what it found to be somebody else's stays.
+  private mutating func removeUnwanted(_ gone: RotationState) {
+    for (position, delivery) in gone.identity.deliveries.enumerated()
+    where gone.claimed.contains(position) && places[delivery.path] == nil
+      && !agenda.busy.contains(delivery.path)
+    {
+      startRemoval(delivery, of: gone.identity.name)
+    }
+  }
+
+  private mutating func startRemoval(_ delivery: Delivery, of identity: String) {
+    agenda.busy.insert(delivery.path)
+    agenda.start(.removal(delivery), delivery, of: identity, .remove)
+  }
+
+  /// A job of an earlier configuration came back. `isOurs`: this run may remove what is there.
+  mutating func endLeftover(
+    _ delivery: Delivery, _ identity: String, _ isOurs: Bool, _ outcome: Outcome
+  ) {
+    leave(delivery.path)
+    var isOurs = isOurs
+    if case .found(let found) = outcome { isOurs = delivery.reasonToSpare(found) == nil }
+    if isOurs, places[delivery.path] == nil { startRemoval(delivery, of: identity) }
+  }
+
+  mutating func endRemoval(_ delivery: Delivery, _ outcome: Outcome) {
+    leave(delivery.path)
+    switch outcome {
+    case .done: agenda.report(.removed(path: delivery.path, isEmptied: delivery.isInPlace))
+    case .failed(let failure): agenda.report(.removalFailed(path: delivery.path, failure))
+    case .found: break
+    }
+  }
+
+  /// No job of an earlier configuration runs at `path` any more: who waited for it may begin.
+  private mutating func leave(_ path: Path) {
+    agenda.busy.remove(path)
+    agenda.stalled.remove(path)
+    guard agenda.waiting.remove(path) != nil, let (number, position) = places[path] else { return }
+    states[number].startJobs(position...position, &agenda)
+  }
+}
+
+extension RotationState {
+  /// The same identity in a new configuration, where its number is another.
+  fileprivate func kept(as number: Int) -> RotationState {
+    var kept = self
+    kept.number = number
+    // Whoever reloads may have mended what failed.
+    kept.retryAt = nil
+    // What is being written there needs no look.
+    kept.unread = identity.lastingPositions
+    kept.unread.subtract(running)
+    return kept
+  }
+}

@@ -1,0 +1,268 @@
+/// The rotation of one identity: its token, what its deliveries hold, what is under way there, and
+/// what fails.
+///
+/// Deliveries are told apart by their positions in the identity's list. Invariants between steps:
+/// - each position in `running` has one job in the agenda;
+/// - no position outside of `claimed` is written, or removed;
+/// - every delivery that is not known to hold `token` is in `undelivered`, or was never looked at
+///   (`unread`);
+/// - `retryAt` is set while something fails that a later try may mend.
+struct RotationState {
+  let identity: Identity
+  /// Its place in the rotator's list.
+  var number: Int
+  /// The newest token; nil before the first.
+  private(set) var token: Token?
+  /// Counts the tokens, so that a late job can tell whether its token is still the newest.
+  private(set) var issue = 0
+  /// The issue last reported as delivered everywhere.
+  private(set) var announced = 0
+  /// Deliveries that do not hold `token` yet, and those with a job at work.
+  var undelivered = Positions()
+  var running = Positions()
+  /// Deliveries whose place is to be looked at since they were configured: until then, the
+  /// identity has no first token.
+  var unread: Positions
+  /// Deliveries whose place is to be looked at because somebody may have changed it.
+  var suspect = Positions()
+  /// Deliveries whose place this run may write: it held a token, or nothing, at the first look.
+  var claimed = Positions()
+  /// The token of an earlier run that the deliveries in `agreeing` were found to hold.
+  var candidate: Token?
+  var agreeing = Positions()
+  /// When the token ends that each delivery holds; nil for none.
+  var held: [Instant?]
+  /// Tries that failed since the last complete delivery, and when the next one is.
+  var attempts = 0
+  var retryAt: Instant?
+  /// The failure of each delivery, by position, and of minting.
+  var failures: [Int: Failure] = [:]
+  /// The last report that the oldest token in a delivery was stale or expired, and when that one
+  /// ends.
+  var reported: (expiry: Instant, freshness: Freshness)?
+  /// Whether a new token was asked for and is yet to be issued.
+  private var isForced = false
+  /// Once it was issued: which it was, and the deliveries that have neither got it, nor failed to.
+  private var forcedIssue = 0
+  var unanswered = Positions()
+  /// The requests that wait for that.
+  private var requests: [RotationRequest.ID] = []
+  var counts = IdentityStatus.Counts()
+  /// Whether it was delivered, or a failure reported, since it was configured.
+  var isSettled = false
+
+  /// The key of `failures` that no position has.
+  static let minting = -1
+
+  /// The paths in `ours` were written by this run already, for another identity or in another way.
+  init(_ identity: Identity, number: Int, ours: Set<Path> = []) {
+    self.identity = identity
+    self.number = number
+    held = Array(repeating: nil, count: identity.deliveries.count)
+    unread = identity.lastingPositions
+    for (position, delivery) in identity.deliveries.enumerated()
+    where !delivery.isLasting || ours.contains(delivery.path) { claimed.insert(position) }
+  }
+}
+
+// MARK: - What it is asked
+
+extension RotationState {
+  func path(_ position: Int) -> Path { identity.deliveries[position].path }
+
+  /// The paths that this run may have written.
+  var ours: [Path] { identity.deliveries.indices.filter(claimed.contains).map(path) }
+
+  /// Whether what its places hold is still to be known before the first token is chosen.
+  var awaitsLooks: Bool { token == nil && !unread.isEmpty }
+
+  /// Whether every delivery is known to hold `token`.
+  var isDelivered: Bool { undelivered.isEmpty && unread.isEmpty }
+
+  func needsToken(_ agenda: Agenda) -> Bool {
+    guard let token, !isForced else { return true }
+    return identity.due(token) <= agenda.now || token.issuedAt > agenda.now
+      || !agenda.keys.areCurrent(for: token)
+  }
+
+  /// Whether its next try is still to come.
+  func isPausing(at now: Instant) -> Bool { retryAt.map { $0 > now } ?? false }
+
+  /// Whether what is to be done next was decided by a clock that was set since.
+  func dependsOnClock(at now: Instant) -> Bool {
+    retryAt != nil || token == nil || token.map { $0.issuedAt > now } == true
+  }
+
+  /// When the next token is to be minted: now, or when the present one is due.
+  private func nextToken(_ agenda: Agenda) -> Instant {
+    guard let token, !needsToken(agenda) else { return agenda.now }
+    return identity.due(token)
+  }
+
+  /// The earliest end of a token among the deliveries that hold one; without deliveries, the
+  /// token's own.
+  var oldestHeld: Instant? {
+    identity.deliveries.isEmpty ? token?.expiresAt : held.compactMap(\.self).min()
+  }
+
+  /// The worst that was already reported of a token that ends at `expiry`.
+  func reportedFreshness(ofTokenExpiring expiry: Instant) -> Freshness {
+    guard let reported, reported.expiry == expiry else { return .fresh }
+    return reported.freshness
+  }
+
+  /// When the oldest token next becomes stale or expired and that is still to be reported.
+  private func nextAging(after now: Instant) -> Instant? {
+    guard let oldestHeld else { return nil }
+    let moments = [
+      (Freshness.stale, identity.staleness(ofTokenExpiring: oldestHeld)),
+      (Freshness.expired, oldestHeld),
+    ]
+    let known = reportedFreshness(ofTokenExpiring: oldestHeld)
+    return moments.first { $0.1 > now && $0.0 > known }?.1
+  }
+}
+
+// MARK: - What happens to it
+
+extension RotationState {
+  /// Has it seen to in this step, whatever it waits for.
+  mutating func attendSoon(_ agenda: inout Agenda) {
+    retryAt = nil
+    agenda.schedule.set(number, due: agenda.now)
+  }
+
+  /// Sees to what is due: a token, a try, a delivery.
+  mutating func attend(_ agenda: inout Agenda, _ random: inout some RandomNumberGenerator) {
+    adoptCandidate(&agenda)
+    let needsToken = needsToken(agenda)
+    let canMint = failures[RotationState.minting] == nil
+    let isPausing = isPausing(at: agenda.now)
+    // A pause ends early for a token that is due, unless it is minting that pauses.
+    if isPausing, !(needsToken && canMint) { return plan(&agenda) }
+    if !isPausing { retryAt = nil }
+    if awaitsLooks {
+      // A token that is there may be good.
+    } else if needsToken {
+      do {
+        try mint(&agenda)
+        retryAt = nil
+      } catch {
+        fail(RotationState.minting, error, &agenda, &random)
+        if isPausing { return plan(&agenda) }
+      }
+    } else if clearFailure(RotationState.minting, &agenda), isDelivered {
+      // The clock was set, and the token that could not be replaced is good again.
+      completeRotation(&agenda)
+    }
+    startJobs(0...Limits.deliveries, &agenda)
+    plan(&agenda)
+  }
+
+  /// Somebody asked for a new token.
+  mutating func request(_ request: RotationRequest, _ agenda: inout Agenda) {
+    requests.append(request.id)
+    if request.onlyToGain, !isForced, let token, agenda.keys.areCurrent(for: token),
+      token.issuedAt == Instant(seconds: agenda.now.wholeSeconds)
+    {
+      awaitDeliveries(agenda)
+    } else {
+      isForced = true
+    }
+    attendSoon(&agenda)
+  }
+
+  private mutating func mint(_ agenda: inout Agenda) throws(Failure) {
+    if let due = token.map({ identity.due($0) }), due <= agenda.now {
+      agenda.totals.lateness.record(agenda.now - due)
+    }
+    let token = try agenda.minter.mint(
+      identity.claims, lifetime: identity.lifetime, at: agenda.now, signer: agenda.keys.signing)
+    accept(token)
+    counts.issued += 1
+    if isForced {
+      isForced = false
+      awaitDeliveries(agenda)
+    }
+    clearFailure(RotationState.minting, &agenda)
+    if identity.deliveries.isEmpty { completeRotation(&agenda) }
+  }
+
+  /// The one way in for a token: it is the newest from now on, and every delivery that does not
+  /// hold it is to get it.
+  mutating func accept(_ token: Token, heldBy holders: Positions = Positions()) {
+    self.token = token
+    issue += 1
+    undelivered = Positions(upTo: identity.deliveries.count)
+    undelivered.subtract(holders)
+    for position in held.indices where holders.contains(position) {
+      held[position] = token.expiresAt
+    }
+  }
+
+  /// Takes over a token of an earlier run, which every lasting delivery holds already.
+  mutating func adopt(_ token: Token, _ agenda: inout Agenda) {
+    held = Array(repeating: nil, count: held.count)
+    accept(token, heldBy: identity.lastingPositions)
+    announced = issue
+    agenda.report(.kept(TokenSummary(token, of: identity)))
+    if undelivered.isEmpty { settle(&agenda) }
+  }
+
+  /// Whoever asked has the token once it is where it lacks now, or failed to get there; paths that
+  /// hang are not waited for.
+  private mutating func awaitDeliveries(_ agenda: Agenda) {
+    forcedIssue = issue
+    unanswered = Positions()
+    for position in identity.deliveries.indices
+    where undelivered.contains(position) && !agenda.stalled.contains(path(position)) {
+      unanswered.insert(position)
+    }
+  }
+
+  /// `position` has got the token of `issue`, or failed to.
+  mutating func answer(_ position: Int, _ issue: Int) {
+    if issue >= forcedIssue { unanswered.remove(position) }
+  }
+
+  mutating func completeRotation(_ agenda: inout Agenda) {
+    if failures.isEmpty {
+      attempts = 0
+      retryAt = nil
+    }
+    settle(&agenda)
+    guard let token, announced != issue else { return }
+    announced = issue
+    agenda.report(.rotated(TokenSummary(token, of: identity)))
+  }
+
+  /// Ends every look at this identity, with what there is to say of it, and the moment of the
+  /// next: when its token is due, at the next try, or when there is something to say again.
+  mutating func plan(_ agenda: inout Agenda) {
+    agenda.changed.insert(number)
+    settleIfAccountedFor(&agenda)
+    reportAge(&agenda)
+    // What minting failed at waits for the next try, if it is still needed.
+    let isMintingBroken = failures[RotationState.minting] != nil
+    let due = isMintingBroken && retryAt != nil || awaitsLooks ? nil : nextToken(agenda)
+    let aging = failures.isEmpty ? nil : nextAging(after: agenda.now)
+    let next = [due, retryAt, aging].compactMap(\.self).min()
+    // Nil only while it waits for looks: they come back, or are noted as stalled.
+    if let next { agenda.schedule.set(number, due: next) }
+    // Whoever asked for a token that cannot be minted is told so, and it is minted later.
+    if isForced ? isMintingBroken : unanswered.isEmpty { answerRequests(&agenda) }
+  }
+
+  /// Nothing more comes of what was asked for.
+  mutating func answerRequests(_ agenda: inout Agenda) {
+    agenda.answer(requests)
+    requests = []
+  }
+}
+
+extension Identity {
+  /// Where the deliveries stand whose content outlives the daemon.
+  var lastingPositions: Positions {
+    Positions(deliveries.indices.lazy.filter { deliveries[$0].isLasting })
+  }
+}

@@ -1,0 +1,46 @@
+/// What comes of one step: all that the host is to do, to publish and to answer.
+package struct Turn: Sendable {
+  /// What is to be done, in this order.
+  package internal(set) var actions: [Action] = []
+  /// How those identities stand that changed, in the order of the configuration.
+  package internal(set) var changed: [IdentityStatus] = []
+  /// When the next step is to come at the latest; nil when there is nothing to wait for.
+  package internal(set) var nextWake: Instant?
+  /// The requests of which every token is delivered, or failed to be: each is answered once.
+  package internal(set) var answered: [RotationRequest.ID] = []
+  /// What a new configuration changed; nil when the input was none.
+  package internal(set) var changes: Changes?
+  package internal(set) var totals = Totals()
+}
+
+/// The identities together.
+package struct Totals: Sendable, Equatable {
+  package internal(set) var identities = 0
+  /// Those that have a failure now.
+  package internal(set) var failing = 0
+  /// Those that were neither delivered nor reported as failing since they were configured.
+  package internal(set) var unsettled = 0
+  /// Jobs that were ordered and have not come back.
+  package internal(set) var jobs = 0
+  /// How late rotations began, since the daemon did.
+  package internal(set) var lateness = Lateness()
+
+  package init() {}
+}
+
+/// How late rotations began, as a histogram: seconds after they were due.
+package struct Lateness: Sendable, Equatable {
+  /// Upper bounds in seconds; one more bucket is for all that is later.
+  package static let bounds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 10, 60]
+  /// Counts up to and including each bound, not cumulative.
+  package private(set) var counts = [Int](repeating: 0, count: bounds.count + 1)
+  package private(set) var sum = 0.0
+
+  package init() {}
+
+  mutating func record(_ late: Duration) {
+    let seconds = max(0, Double(late.microseconds) / 1e6)
+    counts[Lateness.bounds.firstIndex { seconds <= $0 } ?? Lateness.bounds.count] += 1
+    sum += seconds
+  }
+}

@@ -1,0 +1,131 @@
+/// Decides whether a token is to be believed, in the order in which an attacker is best refused:
+/// form, algorithm, signature, and only then what the claims say.
+package struct Verifier {
+  private let keys: Keys
+
+  package init(_ keys: Keys) { self.keys = keys }
+
+  /// The claims of `text` if its signature, its required claims, its times at `now`, and its role
+  /// hold. The algorithm is the key's: none is taken from the token (RFC 8725 section 3.1).
+  package func verify(
+    _ text: [UInt8], at now: Instant, requiredRole: Role = .viewer
+  ) throws(Refusal) -> VerifiedClaims {
+    let token = try CompactToken(parsing: text)
+    try checkHeader(token.header)
+    try checkSignature(token)
+    let claims = try readClaims(token.claims)
+    try checkTimes(claims, token.claims["nbf"], at: now)
+    guard claims.role >= requiredRole else {
+      throw Refusal(
+        .role, "the role is \(claims.role.rawValue), \(requiredRole.rawValue) is required")
+    }
+    return claims
+  }
+
+  /// Throws unless a key of ours can have signed a token with this header.
+  func checkHeader(_ header: JSON) throws(Refusal) {
+    guard header["crit"] == nil, header["b64"] == nil else {
+      throw Refusal(
+        .malformed, "the header asks for an extension (crit, b64) that jotd does not know")
+    }
+    let expected = keys.signing.algorithm.rawValue
+    guard case .string(let name)? = header["alg"] else {
+      throw Refusal(.algorithm, "the header names no algorithm, \(expected) is required")
+    }
+    guard name.utf8.elementsEqual(expected.utf8) else {
+      let lettersAndDigits = Set(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
+      let shown = name.utf8.count <= 16 && name.utf8.allSatisfy(lettersAndDigits.contains)
+      throw Refusal(
+        .algorithm, "\(expected) is required, the header says \(shown ? name : "something else")")
+    }
+  }
+
+  /// Throws unless a key of ours signed `token`.
+  func checkSignature(_ token: CompactToken) throws(Refusal) {
+    do throws(Failure) {
+      for key in keys.verifying
+      where try key.verifies(token.signature, of: token.signingInput) { return }
+    } catch { throw Refusal(.signature, "the signature could not be checked: \(error)") }
+    throw Refusal(.signature, "signed with another key, or changed since")
+  }
+
+  private func readClaims(_ claims: JSON) throws(Refusal) -> VerifiedClaims {
+    guard case .object(let members) = claims else {
+      throw Refusal(.malformed, "the claims set is not a JSON object")
+    }
+    for name in ClaimsTemplate.reserved where claims[name] == nil {
+      throw Refusal(.missingClaim, "the claim \(name) is missing")
+    }
+    guard case .string(let userID)? = claims["user_id"] else {
+      throw Refusal(.malformed, "the claim user_id is not a string")
+    }
+    guard let issuedAt = NumericDate(claims["iat"]!) else {
+      throw Refusal(.malformed, "the claim iat is not a number")
+    }
+    guard let expiresAt = NumericDate(claims["exp"]!) else {
+      throw Refusal(.malformed, "the claim exp is not a number")
+    }
+    guard case .string(let name)? = claims["role"], let role = Role(rawValue: name),
+      name.utf8.elementsEqual(role.rawValue.utf8)
+    else {
+      throw Refusal(.role, "the role is none of viewer, operator, admin")
+    }
+    return VerifiedClaims(
+      userID: userID, role: role, issuedAt: issuedAt, expiresAt: expiresAt, all: members)
+  }
+
+  private func checkTimes(
+    _ claims: VerifiedClaims, _ notBefore: JSON?, at now: Instant
+  ) throws(Refusal) {
+    let seconds = Double(now.microseconds) / 1e6
+    guard seconds < claims.expiresAt.seconds else {
+      let end = claims.expiresAt
+      let ago = end.isInCalendar ? "\((now - end.instant).approximate) ago, " : ""
+      throw Refusal(.expired, "expired \(ago)\(end.when)")
+    }
+    guard claims.issuedAt.seconds <= seconds else {
+      throw Refusal(
+        .notYetValid, "issued in the future, \(claims.issuedAt.when)")
+    }
+    guard let notBefore else { return }
+    guard let begin = NumericDate(notBefore) else {
+      throw Refusal(.malformed, "the claim nbf is not a number")
+    }
+    guard begin.seconds <= seconds else {
+      throw Refusal(
+        .notYetValid,
+        begin.isInCalendar
+          ? "valid from \(begin.instant.rfc3339) on (nbf)" : "valid \(begin.when) (nbf)")
+    }
+  }
+}
+
+/// Why a token is not accepted. The raw values are part of the command line's contract.
+package struct Refusal: Error, Sendable {
+  package enum Reason: String, CaseIterable, Sendable {
+    case expired, signature, algorithm, malformed
+    case missingClaim = "missing_claim"
+    case role
+    case notYetValid = "not_yet_valid"
+  }
+
+  package let reason: Reason
+  /// In words; never quotes the token.
+  package let detail: String
+
+  package init(_ reason: Reason, _ detail: String) {
+    self.reason = reason
+    self.detail = detail
+  }
+}
+
+/// The claims of a token that was verified.
+package struct VerifiedClaims: Sendable {
+  package let userID: String
+  package let role: Role
+  package let issuedAt: NumericDate
+  package let expiresAt: NumericDate
+  /// All claims, in the order of the token.
+  package let all: [JSON.Member]
+}
