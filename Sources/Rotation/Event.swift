@@ -95,10 +95,15 @@ package struct Changes: Sendable, Equatable {
 
   package init() {}
 
-  /// Counts these many identities as changed that the rotator kept: what changed of them is none of
-  /// its concern.
-  package mutating func count(_ changedBeside: Int) {
-    kept -= changedBeside
-    changed += changedBeside
+  /// What `new` changes of `old`.
+  init(from old: [String: Identity], to new: [Identity]) {
+    for identity in new {
+      switch old[identity.name] {
+      case identity?: kept += 1
+      case nil: added += 1
+      default: changed += 1
+      }
+    }
+    removed = old.count - kept - changed
   }
 }

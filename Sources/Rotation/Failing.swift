@@ -12,7 +12,7 @@ extension RotationState {
       counts.deliveryFailures += 1
     }
     record(key, failure, &agenda)
-    guard retryAt == nil else { return }
+    guard !isPausing(at: agenda.now) else { return }
     let doubled = Limits.firstRetry * (1 << min(attempts, 16))
     let pause = min(doubled, Limits.longestRetry)
     let jitter = Double.random(
@@ -93,11 +93,5 @@ extension RotationState {
     guard !isSettled else { return }
     isSettled = true
     agenda.totals.unsettled -= 1
-  }
-
-  mutating func unsettle(_ agenda: inout Agenda) {
-    guard isSettled else { return }
-    isSettled = false
-    agenda.totals.unsettled += 1
   }
 }

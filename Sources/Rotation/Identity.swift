@@ -1,4 +1,5 @@
-/// A named entry of the configuration: whom a token speaks for, and where it goes.
+/// A named entry of the configuration, with all that stands there: whom a token speaks for, where it
+/// goes, who may ask for it, and what is done after a rotation.
 ///
 /// No invalid value exists: `init` refuses it, and says why in words for the configuration's
 /// author.
@@ -13,12 +14,16 @@ package struct Identity: Hashable, Sendable {
   /// No token with this much life or less is left in a delivery; below `lifetime`.
   package let refreshBefore: Duration
   package let deliveries: [Delivery]
+  /// Who may fetch the token on the query socket or load it as a credential, beside operators.
+  package let access: [AccessRule]
+  package let hooks: [Hook]
 
   /// `claims` are the configured ones, in their order; `algorithm` is what its tokens will be
   /// signed with. All arguments are checked; the error says what is allowed.
   package init(
     name: String, userID: String, role: Role, claims: [JSON.Member], lifetime: Duration,
-    refreshBefore: Duration, deliveries: [Delivery], algorithm: Algorithm
+    refreshBefore: Duration, deliveries: [Delivery], access: [AccessRule] = [],
+    hooks: [Hook] = [], algorithm: Algorithm
   ) throws(Failure) {
     if let fault = Identity.fault(inName: name) ?? Identity.fault(inUserID: userID)
       ?? Identity.fault(inLifetime: lifetime)
@@ -41,6 +46,16 @@ package struct Identity: Hashable, Sendable {
     self.lifetime = lifetime
     self.refreshBefore = refreshBefore
     self.deliveries = deliveries
+    self.access = access
+    self.hooks = hooks
+  }
+
+  /// Whether `other` has the same tokens at the same places, whoever may ask for them, and whatever
+  /// is done after a rotation.
+  package func rotates(as other: Identity) -> Bool {
+    name == other.name && userID == other.userID && role == other.role && claims == other.claims
+      && lifetime == other.lifetime && refreshBefore == other.refreshBefore
+      && deliveries == other.deliveries
   }
 }
 

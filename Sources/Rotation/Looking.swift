@@ -40,12 +40,13 @@ extension RotationState {
       }
       claimed.insert(position)
     }
-    compare(position, found, isFirst, &agenda)
+    compare(position, found, &agenda)
     // It hung, and nothing was wrong.
     if token != nil, !undelivered.contains(position) { recover(position, &agenda) }
     if token != nil, isDelivered { completeRotation(&agenda) }
-    // What fails waits for its next try, whatever happens there: that may be its own doing.
-    if isNews || !isPausing(at: agenda.now) || failures[position] == nil {
+    // What fails waits for its next try, whatever happens there: that may be its own doing. Not after
+    // a reload, by whoever may have mended it.
+    if isNews || isFirst || !isPausing(at: agenda.now) || failures[position] == nil {
       startJobs(position...position, &agenda)
     }
   }
@@ -60,10 +61,7 @@ extension RotationState {
     adopt(candidate, &agenda)
   }
 
-  /// `isFirst`: nobody was told yet how the identity stands since it was configured.
-  private mutating func compare(
-    _ position: Int, _ found: Found, _ isFirst: Bool, _ agenda: inout Agenda
-  ) {
+  private mutating func compare(_ position: Int, _ found: Found, _ agenda: inout Agenda) {
     let delivery = identity.deliveries[position]
     let content: [UInt8]? = if case .file(let bytes, true) = found { bytes } else { nil }
     guard let token else {
@@ -84,7 +82,6 @@ extension RotationState {
     case .file(_, isAsConfigured: true) where undelivered.contains(position): break
     case .file, .tooLarge, .nothing:
       held[position] = nil
-      if isFirst { unsettle(&agenda) }
     }
     undelivered.insert(position)
   }

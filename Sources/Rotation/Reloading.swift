@@ -2,27 +2,23 @@
 extension Rotator {
   /// Makes `identities` the ones that are kept fresh: see `Input.configured`.
   mutating func configure(_ identities: [Identity]) {
-    var changes = Changes()
     let before = states
-    let earlier = numbers
-    let kept = Set(identities)
-    let ours = Set(before.lazy.filter { !kept.contains($0.identity) }.flatMap(\.ours))
-    states = []
-    states.reserveCapacity(identities.count)
+    agenda.changes = Changes(from: numbers.mapValues { before[$0].identity }, to: identities)
+    // Where those are from now on that go on as they were.
     var movedTo: [Int: Int] = [:]
     for (number, identity) in identities.enumerated() {
-      let old = earlier[identity.name].map { before[$0] }
-      if let old, old.identity == identity {
-        movedTo[old.number] = number
-        states.append(old.kept(as: number))
-        changes.kept += 1
-      } else {
-        if old == nil { changes.added += 1 } else { changes.changed += 1 }
-        states.append(RotationState(identity, number: number, ours: ours))
+      guard let old = numbers[identity.name], before[old].identity.rotates(as: identity) else {
+        continue
       }
+      movedTo[old] = number
     }
-    changes.removed = before.count - changes.kept - changes.changed
-    agenda.changes = changes
+    let ours = Set(before.lazy.filter { movedTo[$0.number] == nil }.flatMap(\.ours))
+    states = identities.enumerated().map { number, identity in
+      guard let old = numbers[identity.name], movedTo[old] != nil else {
+        return RotationState(identity, number: number, ours: ours)
+      }
+      return before[old].kept(as: identity, number: number)
+    }
     index()
     repurposeJobs(movedTo, before)
     for var gone in before where movedTo[gone.number] == nil {
@@ -135,12 +131,14 @@ extension Rotator {
 }
 
 extension RotationState {
-  /// The same identity in a new configuration, where its number is another.
-  fileprivate func kept(as number: Int) -> RotationState {
+  /// The same rotation in a new configuration.
+  fileprivate func kept(as identity: Identity, number: Int) -> RotationState {
     var kept = self
+    kept.identity = identity
     kept.number = number
-    // Whoever reloads may have mended what failed.
+    // Whoever reloads may have mended what failed, and waits until all is there.
     kept.retryAt = nil
+    kept.isSettled = false
     // What is being written there needs no look.
     kept.unread = identity.lastingPositions
     kept.unread.subtract(running)

@@ -8,7 +8,7 @@
 ///   (`unread`);
 /// - `retryAt` is set while something fails that a later try may mend.
 struct RotationState {
-  let identity: Identity
+  var identity: Identity
   /// Its place in the rotator's list.
   var number: Int
   /// The newest token; nil before the first.
@@ -91,12 +91,6 @@ extension RotationState {
   /// Whether what is to be done next was decided by a clock that was set since.
   func dependsOnClock(at now: Instant) -> Bool {
     retryAt != nil || token == nil || token.map { $0.issuedAt > now } == true
-  }
-
-  /// When the next token is to be minted: now, or when the present one is due.
-  private func nextToken(_ agenda: Agenda) -> Instant {
-    guard let token, !needsToken(agenda) else { return agenda.now }
-    return identity.due(token)
   }
 
   /// The earliest end of a token among the deliveries that hold one; without deliveries, the
@@ -244,9 +238,14 @@ extension RotationState {
     reportAge(&agenda)
     // What minting failed at waits for the next try, if it is still needed.
     let isMintingBroken = failures[RotationState.minting] != nil
-    let due = isMintingBroken && retryAt != nil || awaitsLooks ? nil : nextToken(agenda)
+    let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks
+    let due = isWaiting ? nil : token.map { identity.due($0) } ?? agenda.now
     let aging = failures.isEmpty ? nil : nextAging(after: agenda.now)
-    let next = [due, retryAt, aging].compactMap(\.self).min()
+    // Where a job is still at work, there is nothing to try.
+    let isTriable = failures.keys.contains {
+      $0 == RotationState.minting || !running.contains($0)
+    }
+    let next = [due, isTriable ? retryAt : nil, aging].compactMap(\.self).min()
     // Nil only while it waits for looks: they come back, or are noted as stalled.
     if let next { agenda.schedule.set(number, due: next) }
     // Whoever asked for a token that cannot be minted is told so, and it is minted later.

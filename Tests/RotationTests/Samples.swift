@@ -55,11 +55,12 @@ final class SimulatedSigner: Signer {
 extension Identity {
   static func sample(
     name: String = "a", userID: String = "user", lifetime: Duration = .seconds(86_400),
-    refreshBefore: Duration = .seconds(3_600), paths: [String] = []
+    refreshBefore: Duration = .seconds(3_600), paths: [String] = [], access: [AccessRule] = []
   ) throws -> Identity {
     try Identity(
       name: name, userID: userID, role: .operator, claims: [], lifetime: lifetime,
-      refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample), algorithm: .hs256)
+      refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample), access: access,
+      algorithm: .hs256)
   }
 }
 

@@ -11,7 +11,7 @@ IDENTITY, TOKEN, EVENT = "Identity", "Token", "Event"
 STALE = "holds a stale token"
 FUTURE = "token of the future"
 MISSING = "holds no token|there is no token"
-OLD_KEY = "holds a token of key-|current key did not sign"
+OLD_KEY = "holds a token of key-|current key did not sign|with the new key at once"
 READY = "no READY|is not delivered"
 AGAIN = "awake again at once|woken for nothing"
 
@@ -22,8 +22,7 @@ MUTATIONS = [
     ("rotations have no spread", IDENTITY,
      "(least + (most - least) * fraction)", "most * 0", "was rotated late|" + STALE),
     ("rotations are due ten minutes late", STATE,
-     "else { return agenda.now }\n    return identity.due(token)",
-     "else { return agenda.now }\n    return identity.due(token) + .seconds(600)", STALE + "|rotated late"),
+     "token.map { identity.due($0) } ?? agenda.now", "token.map { identity.due($0) + .seconds(600) } ?? agenda.now", STALE + "|rotated late"),
     ("a new token is not delivered", STATE,
      "    undelivered = Positions(upTo: identity.deliveries.count)\n", "", STALE + "|lacks it|" + MISSING),
     ("a place that was busy is not given the newest token", DELIVERING,
@@ -65,8 +64,8 @@ MUTATIONS = [
     ("pauses vary by half", FAILING,
      "1 - Limits.retryJitter...1 + Limits.retryJitter", "0.5...1.5", "tried again|jitters"),
     ("minting that fails is not tried again", STATE,
-     "let due = isMintingBroken && retryAt != nil || awaitsLooks",
-     "if isMintingBroken { retryAt = nil }\n    let due = isMintingBroken || awaitsLooks", "not tried again|woken|awake|nobody|HANGS"),
+     "let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks",
+     "if isMintingBroken { retryAt = nil }\n    let isWaiting = isMintingBroken || awaitsLooks", "not tried again|woken|awake|nobody|HANGS"),
     ("a failure forgets when the next try is", FAILING,
      "retryAt = agenda.now + pause * jitter", "retryAt = agenda.now", "HANGS|tried again"),
     # Wake-ups
@@ -79,17 +78,17 @@ MUTATIONS = [
     ("what was reported wakes again", STATE,
      "$0.1 > now && $0.0 > known", "$0.1 > now", AGAIN),
     ("a failing identity is looked at every second", STATE,
-     "let next = [due, retryAt, aging]",
+     "let next = [due, isTriable",
      "let often = failures.isEmpty ? nil : agenda.now + .seconds(1)\n"
-     "    let next = [often, due, retryAt, aging]", AGAIN),
+     "    let next = [often, due, isTriable", AGAIN),
     # No churn
     ("a restart mints anew", LOOKING,
      "guard token == nil, unread.isEmpty, let candidate else",
      "guard token == nil, unread.isEmpty, let candidate, candidate.issuedAt.microseconds < 0 else",
      "minted anew by a restart"),
     ("a reload mints anew", RELOADING,
-     "if let old, old.identity == identity {", "if let old, old.identity == identity, old.number < 0 {",
-     "Changes|without a cause"),
+     "before[old].identity.rotates(as: identity)", "before[old].identity.rotates(as: identity), old < 0",
+     "answered before it is there|without a cause"),
     ("rotations come far too early", IDENTITY,
      "(least + (most - least) * fraction)", "most * 3.0", "without a cause"),
     # What is found at start
@@ -100,15 +99,16 @@ MUTATIONS = [
     ("a lost file is not delivered again", LOOKING,
      "    undelivered.insert(position)\n", "", MISSING + "|not so"),
     ("a lost file counts as held", LOOKING,
-     "      held[position] = nil\n", "", "not so|is not delivered"),
+     "      held[position] = nil\n", "      break\n", "not so|is not delivered"),
     # Key, requests, reloads
     ("a new key replaces nothing", ROTATOR,
      "    for number in states.indices { states[number].attendSoon(&agenda) }\n", "", OLD_KEY),
     ("a token of an old key is good enough", STATE,
      "\n      || !agenda.keys.areCurrent(for: token)", "", OLD_KEY),
-    ("an outcome makes forget what is to be done at once", STATE,
-     "guard let token, !needsToken(agenda) else { return agenda.now }",
-     "guard let token else { return agenda.now }", OLD_KEY + "|not rotated|future"),
+    ("what is to be done at once waits for the timer", ROTATOR,
+     "    while let number = agenda.schedule.popDue(at: now) {\n",
+     "    while case .woke = input, let number = agenda.schedule.popDue(at: now) {\n",
+     OLD_KEY + "|not rotated|future|new key at once|awake again at once"),
     ("nobody's request rotates", STATE,
      "      isForced = true\n", "", "not rotated when it was asked for"),
     ("a new key waits for a pause", ROTATOR,

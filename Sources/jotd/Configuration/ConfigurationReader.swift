@@ -6,9 +6,7 @@ struct ConfigurationReader {
   private var signing: SigningSettings?
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
-  private var access: [String: [AccessRule]] = [:]
   private var accessPlaces: [String: [Place]] = [:]
-  private var hooks: [String: [Hook]] = [:]
   private var hookPlaces: [String: [Place]] = [:]
   private var socket: SocketSettings?
   private var files: [String] = []
@@ -23,9 +21,9 @@ struct ConfigurationReader {
   var settings: Settings? {
     guard let signing else { return nil }
     return Settings(
-      signing: signing, defaults: defaults, identities: identities, access: access,
-      accessPlaces: accessPlaces, hooks: hooks, hookPlaces: hookPlaces, socket: socket,
-      files: files, deliveryPlaces: deliveryPlaces)
+      signing: signing, defaults: defaults, identities: identities,
+      accessPlaces: accessPlaces, hookPlaces: hookPlaces, socket: socket, files: files,
+      deliveryPlaces: deliveryPlaces)
   }
 
   /// Reads the main file.
@@ -233,20 +231,16 @@ struct ConfigurationReader {
       readLifetimes(section, into: &lifetimes) && checkLifetimes(section, lifetimes)
     let claims = section["claims"].map { findings.claims($0, section.path("claims")) } ?? []
     let deliveries = readDeliveries(section)
-    if let node = section["allow"] {
-      access[name] = findings.accessRules(node, section.path("allow"))
-      accessPlaces[name] = node.items.map(\.place)
-    }
-    if let node = section["on_rotate"] {
-      hooks[name] = findings.hooks(node, section.path("on_rotate"))
-      hookPlaces[name] = node.items.map(\.place)
-    }
+    let access = section["allow"].map { findings.accessRules($0, section.path("allow")) } ?? []
+    accessPlaces[name] = section["allow"]?.items.map(\.place)
+    let hooks = section["on_rotate"].map { findings.hooks($0, section.path("on_rotate")) } ?? []
+    hookPlaces[name] = section["on_rotate"]?.items.map(\.place)
     guard let userID, let role, hasLifetimes, let claims else { return }
     do {
       let identity = try Identity(
         name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
-        refreshBefore: lifetimes.refreshBefore, deliveries: deliveries,
-        algorithm: signing?.algorithm ?? .hs256)
+        refreshBefore: lifetimes.refreshBefore, deliveries: deliveries, access: access,
+        hooks: hooks, algorithm: signing?.algorithm ?? .hs256)
       if let warning = identity.shortWindowWarning {
         findings.warn(section.place, "\(section.name): \(warning)")
       }

@@ -5,13 +5,8 @@ struct Settings {
   let signing: SigningSettings
   let defaults: Lifetimes
   let identities: [Identity]
-  /// Who may fetch the token of which identity; none but operators where there is no entry.
-  let access: [String: [AccessRule]]
-  /// Where each of these rules stands, in their order.
+  /// Where the access rules and the hooks of each identity stand, in their order.
   let accessPlaces: [String: [Place]]
-  /// What is to be done after a rotation of which identity.
-  let hooks: [String: [Hook]]
-  /// Where each of these stands, in their order.
   let hookPlaces: [String: [Place]]
   /// Nil when no query socket is configured.
   let socket: SocketSettings?
@@ -26,17 +21,6 @@ struct Settings {
 extension Settings {
   /// How many deliveries are sockets, which take descriptors all the time.
   var listeningDeliveries: Int { deliveryPlaces.count { !$0.delivery.isLasting } }
-
-  /// How many identities are the same in `new` but for who may have their token, or for what is
-  /// done after a rotation.
-  func changedBeside(_ new: Settings) -> Int {
-    let before = Dictionary(uniqueKeysWithValues: identities.map { ($0.name, $0) })
-    return new.identities.count { identity in
-      before[identity.name] == identity
-        && (access[identity.name] ?? [] != new.access[identity.name] ?? []
-          || hooks[identity.name] ?? [] != new.hooks[identity.name] ?? [])
-    }
-  }
 }
 
 /// How long tokens live, where an identity does not say otherwise.
@@ -131,26 +115,4 @@ extension SocketSettings {
           name: "credentials", path: $0, place: credentialsPlace ?? place, group: nil, mode: 0o600)
       }
   }
-}
-
-/// One thing to do after a rotation, so that a client reads its new token.
-enum Hook: Hashable {
-  /// Reload a systemd unit.
-  case reload(unit: String)
-  /// Restart a systemd unit if it runs, unless it was handed the new token as it started.
-  case restart(unit: String)
-  /// Signal the process whose number is in a file; `name` is the signal's without SIG.
-  case signal(pidFile: Path, number: Int32, name: String)
-  /// Run a program, by its path and arguments: in bytes, so that two commands are one hook only
-  /// if they are the same to the program, too.
-  case run([[UInt8]])
-}
-
-/// One kind of caller that is allowed something.
-enum AccessRule: Hashable {
-  case user(UInt32)
-  /// As the primary group or a supplementary one.
-  case group(UInt32)
-  /// The systemd unit that the caller's process belongs to.
-  case unit(String)
 }

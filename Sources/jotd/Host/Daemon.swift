@@ -51,7 +51,7 @@ final class Daemon {
     clock = try WallClock { [weak self] step in self?.wake(step) }
     deliveries = DeliveryWorkers { [weak self] news in self?.hear(news) }
     hooks = HookRunner(board) { [weak self] event in self?.hear(event) }
-    hooks.configure(prepared.settings.hooks)
+    hooks.configure(prepared.settings.identities)
     let answers = DispatchQueue(label: "jotd.answers")
     let service = QueryService(board, holds, Turns { work in answers.async { work() } }, control)
     credentialService = CredentialService(
@@ -291,13 +291,12 @@ final class Daemon {
     watchSecret(prepared)
     let keys = Keys(signing: prepared.signer)
     let turn = turn(.configured(prepared.settings.identities, keys))
-    var changes = turn.changes ?? Changes()
-    changes.count(settings.changedBeside(prepared.settings))
+    let changes = turn.changes ?? Changes()
     settings = prepared.settings
     boundConnections()
     log.report(.reloaded(changes))
     board.apply(prepared.settings, keys, turn.changed)
-    hooks.configure(prepared.settings.hooks)
+    hooks.configure(prepared.settings.identities)
     postHookFaults()
     // What was removed or forbidden is not waited for any longer, and the rest is asked for anew.
     holds.releaseAll()
@@ -330,6 +329,8 @@ final class Daemon {
       isReady = true
       systemd.ready()
     }
+    // How things stand after a reload is told when it is done.
+    if owesReady, isReady { return }
     let failing =
       totals.failing > 0
       ? "\(totals.failing) failing" : totals.unsettled > 0 ? "delivering" : "all delivered"

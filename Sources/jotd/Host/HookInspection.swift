@@ -28,8 +28,9 @@ struct HookInspection: Sendable {
   /// Each hook once, where it stands first.
   private init(_ settings: Settings, _ mounts: MountView) {
     var seen: Set<Hook> = []
-    hooks = settings.hooks.sorted { $0.key < $1.key }.flatMap { name, hooks in
-      zip(hooks, settings.hookPlaces[name] ?? []).filter { seen.insert($0.0).inserted }
+    hooks = settings.identities.sorted { $0.name < $1.name }.flatMap { identity in
+      zip(identity.hooks, settings.hookPlaces[identity.name] ?? [])
+        .filter { seen.insert($0.0).inserted }
     }
     self.mounts = mounts
   }

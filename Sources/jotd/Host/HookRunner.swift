@@ -56,10 +56,12 @@ final class HookRunner {
     self.report = report
   }
 
-  /// The hooks of each identity, by name. What hooks that went were to do, and their faults, are
-  /// forgotten; one that runs goes on to its end.
-  func configure(_ hooks: [String: [Hook]]) {
-    self.hooks = hooks
+  /// The hooks from now on are those of `identities`. What hooks that went were to do, and their
+  /// faults, are forgotten; one that runs goes on to its end.
+  func configure(_ identities: [Identity]) {
+    hooks = Dictionary(
+      uniqueKeysWithValues: identities.lazy.filter { !$0.hooks.isEmpty }.map { ($0.name, $0.hooks) }
+    )
     known = Set(hooks.values.joined())
     for (hook, names) in due {
       let left = names.filter { hooks[$0]?.contains(hook) ?? false }

@@ -14,8 +14,10 @@ struct PolkitRule {
   /// What is allowed, a verb and a unit each, sorted.
   let orders: [String]
 
-  init(_ hooks: [String: [Hook]]) {
-    let orders = hooks.values.joined().lazy.compactMap(\.order).map { "\($0.verb) \($0.unit)" }
+  init(_ identities: [Identity]) {
+    let orders = identities.lazy.flatMap(\.hooks).compactMap(\.order).map {
+      "\($0.verb) \($0.unit)"
+    }
     self.orders = Set(orders).sorted()
   }
 

@@ -43,8 +43,8 @@ struct AccessInspection {
     guard let way else { return }
     var inspection = AccessInspection(socket: socket, way: way, findings: findings)
     inspection.inspect(socket.operators, socket.operatorPlaces)
-    for (name, rules) in settings.access.sorted(by: { $0.key < $1.key }) {
-      inspection.inspect(rules, settings.accessPlaces[name] ?? [])
+    for identity in settings.identities.sorted(by: { $0.name < $1.name }) {
+      inspection.inspect(identity.access, settings.accessPlaces[identity.name] ?? [])
     }
   }
 

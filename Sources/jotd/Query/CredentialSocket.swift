@@ -74,7 +74,7 @@ final class CredentialService: Sendable {
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
     let name = address.credential
-    guard board.general.access.mayLoad(name, unit: address.unit) else {
+    guard let identity = board[name]?.identity, identity.isLoadable(by: address.unit) else {
       refuse(peer, address.unit, "load the credential \(name)")
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
@@ -118,7 +118,7 @@ final class CredentialService: Sendable {
     if let token = token(name, unit, ticket) { return loop.makeSucceededFuture(token) }
     let left = Limits.credentialHold - (ContinuousClock.now - asked)
     guard left > .zero, !ticket.hasLeft, !isStopping.load(ordering: .relaxed),
-      board.general.access.mayLoad(name, unit: unit),
+      let identity = board[name]?.identity, identity.isLoadable(by: unit),
       let held = holds.hold(name, nil, for: left, ticket, on: loop)
     else { return loop.makeSucceededFuture(CredentialService.refusal) }
     if validStatus(name) != nil { holds.release(name) }
@@ -140,12 +140,11 @@ final class CredentialService: Sendable {
   /// The token as it is now, noted as the unit's. Whether the unit may have it is asked again,
   /// because a reload can have come since; and a start that was given up gets nothing.
   private func token(_ name: String, _ unit: String, _ ticket: Ticket) -> ByteBuffer? {
-    let (status, access) = board.look(name)
-    guard !ticket.hasLeft, access.mayLoad(name, unit: unit), let token = status?.token,
-      token.expiresAt > .now
+    guard let status = board[name], !ticket.hasLeft, status.identity.isLoadable(by: unit),
+      let token = status.token, token.expiresAt > .now
     else { return nil }
     let isFirst = board.handOut(token, of: name, to: unit)
-    if isFirst, !access.isRenewed(unit, name) {
+    if isFirst, !status.identity.isRenewed(for: unit) {
       report(.notRenewed(identity: name, unit: unit, expiresAt: token.expiresAt))
     }
     return ByteBuffer(bytes: token.compact)

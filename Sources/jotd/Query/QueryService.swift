@@ -152,7 +152,7 @@ final class QueryService: Sendable {
   private func identities(_ peer: Peer) -> Response {
     let access = board.general.access
     let now = Instant.now
-    let visible = board.all.filter { access.mayRead($0.identity.name, peer) }
+    let visible = board.all.filter { access.mayRead($0.identity, peer) }
     return .json(
       .object([JSON.Member("identities", .array(visible.map { $0.description(at: now) }))]))
   }
@@ -303,7 +303,7 @@ final class QueryService: Sendable {
 
   private func readable(_ name: String, _ peer: Peer) throws(Problem) -> IdentityStatus {
     let (status, access) = board.look(name)
-    guard access.mayRead(name, peer) else {
+    guard access.mayRead(status?.identity, peer) else {
       refusals.report(
         peer, unit: peer.unit, "read \(shown(name, or: "an identity of no valid name"))",
         control.report)

@@ -179,7 +179,10 @@ extension SimulatedHost {
     try configure(over: before)
     let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
     claimed.formIntersection(wanted)
-    if random.chance(0.2) { try reload() }
+    guard random.chance(0.2) else { return }
+    // While looks are under way, one of which finds that its place is broken.
+    if random.chance(0.5) { breakPlace() }
+    try reload()
   }
 
   /// The process dies, with jobs half done, and starts anew a moment later; or for the first time.
@@ -307,7 +310,8 @@ extension SimulatedHost {
         kept.deliveries.allSatisfy({ free.contains($0.path.description) })
       {
         free.removeAll { path in kept.deliveries.contains { $0.path.description == path } }
-        made.append(kept)
+        // Who may ask for its token is changed without touching that.
+        made.append(random.chance(0.2) ? try kept.allowing(made.count) : kept)
         continue
       }
       let life = scale.lifetimes.randomElement(using: &random)!
@@ -352,7 +356,7 @@ extension SimulatedHost {
     guard turn.totals.jobs == jobs.count else {
       throw Violation("\(turn.totals.jobs) jobs are counted, \(jobs.count) run")
     }
-    try witness.compare(turn, identities, clock)
+    try witness.compare(turn, identities, places, clock)
   }
 
   /// Lets time pass to the next thing that happens by itself, for a while.
@@ -515,6 +519,13 @@ extension Path {
 }
 
 extension Identity {
+  /// The same for other callers.
+  func allowing(_ user: Int) throws -> Identity {
+    try .sample(
+      name: name, userID: userID, lifetime: lifetime, refreshBefore: refreshBefore,
+      paths: deliveries.map(\.path.description), access: [.user(UInt32(user))])
+  }
+
   /// The deliveries that outlive the process.
   var lasting: [Delivery] { deliveries.filter(\.isLasting) }
 }
