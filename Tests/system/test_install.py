@@ -80,7 +80,7 @@ def test_uninstall_removes_what_install_put_there_and_nothing_else(tmp_path, pre
 
 
 def test_every_kind_of_entry_is_explained(installed):
-    code = (ROOT / "Sources/jotd/Host/JournalEntry.swift").read_text()
+    code = (ROOT / "Sources/jotd/Daemon/JournalEntry.swift").read_text()
     known = set(re.findall(r'"([0-9a-f]{32})"', code))
     assert len(known) >= 20
     listed = installed.sh("journalctl --list-catalog --no-pager").stdout

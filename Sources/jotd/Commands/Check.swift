@@ -69,7 +69,7 @@ struct Check: ParsableCommand {
     let isRight = findings.errors.count == before
     if let settings {
       HostInspection.inspectPlaces(settings, isRight ? .check : .reload, findings)
-      inspectSecret(settings.signing, findings)
+      inspectSecret(settings, findings)
     }
     for warning in findings.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard findings.errors.isEmpty, let settings else {
@@ -93,12 +93,13 @@ struct Check: ParsableCommand {
       : "judged with the rights of \(user)"
   }
 
-  private func inspectSecret(_ signing: SigningSettings, _ findings: Findings) {
-    if SecretReader(signing: signing).isOutOfReach {
+  private func inspectSecret(_ settings: Settings, _ findings: Findings) {
+    if SecretReader(signing: settings.signing).isOutOfReach {
       findings.warn(
-        signing.place, "\(signing.source) is there only inside the service: it was not checked")
+        settings.secretPlace,
+        "\(settings.signing.source) is there only inside the service: it was not checked")
     } else {
-      _ = HostInspection.inspectSecret(signing, findings)
+      _ = HostInspection.inspectSecret(settings, findings)
     }
   }
 }

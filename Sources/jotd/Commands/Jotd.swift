@@ -1,7 +1,5 @@
 import ArgumentParser
 
-let version = "0.1.0"
-
 /// The command line.
 struct Jotd: ParsableCommand {
   static let configuration = CommandConfiguration(

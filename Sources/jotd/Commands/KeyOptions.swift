@@ -59,7 +59,7 @@ struct KeyOptions: ParsableArguments {
     {
       signing = SigningSettings(
         algorithm: algorithm ?? .hs256, source: source, encoding: secretEncoding ?? .utf8,
-        allowWeak: allowWeakSecret, place: Place(file: "command line"))
+        allowWeak: allowWeakSecret)
     } else {
       let findings = Findings()
       let settings = Configuration.load(config.pathOrStandard, findings)

@@ -3,7 +3,7 @@ import Rotation
 /// Turns the YAML of one configuration into `Settings`, and keeps all that is wrong with it.
 struct ConfigurationReader {
   private let findings: Findings
-  private var signing: SigningSettings?
+  private var signing: (settings: SigningSettings, secretPlace: Place)?
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
   private var accessPlaces: [String: [Place]] = [:]
@@ -21,8 +21,9 @@ struct ConfigurationReader {
   var settings: Settings? {
     guard let signing else { return nil }
     return Settings(
-      signing: signing, defaults: defaults, identities: identities,
-      accessPlaces: accessPlaces, hookPlaces: hookPlaces, socket: socket, files: files,
+      signing: signing.settings, secretPlace: signing.secretPlace, defaults: defaults,
+      identities: identities, accessPlaces: accessPlaces, hookPlaces: hookPlaces, socket: socket,
+      files: files,
       deliveryPlaces: deliveryPlaces)
   }
 
@@ -61,7 +62,7 @@ struct ConfigurationReader {
 
   // MARK: Sections
 
-  private func readSigning(_ node: YAMLNode) -> SigningSettings? {
+  private func readSigning(_ node: YAMLNode) -> (SigningSettings, Place)? {
     guard
       let section = Section(
         node, "signing", keys: ["algorithm", "secret", "allow_weak_secret"], findings)
@@ -76,10 +77,10 @@ struct ConfigurationReader {
     guard let secret = section.required("secret", "one of env, file, credential"),
       let (source, encoding) = readSecret(secret)
     else { return nil }
-    return SigningSettings(
+    let settings = SigningSettings(
       algorithm: algorithm.flatMap(\.self).flatMap(Algorithm.init(rawValue:)) ?? .hs256,
-      source: source, encoding: encoding, allowWeak: allowWeak.flatMap(\.self) ?? false,
-      place: secret.place)
+      source: source, encoding: encoding, allowWeak: allowWeak.flatMap(\.self) ?? false)
+    return (settings, secret.place)
   }
 
   private func readSecret(_ node: YAMLNode) -> (SecretSource, SecretEncoding)? {
@@ -240,7 +241,7 @@ struct ConfigurationReader {
       let identity = try Identity(
         name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
         refreshBefore: lifetimes.refreshBefore, deliveries: deliveries, access: access,
-        hooks: hooks, algorithm: signing?.algorithm ?? .hs256)
+        hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
       if let warning = identity.shortWindowWarning {
         findings.warn(section.place, "\(section.name): \(warning)")
       }

@@ -11,7 +11,7 @@ final class QueryService: Sendable {
     /// calls back once the noticeboard has them.
     let rotate: @Sendable (Set<String>, _ onlyToGain: Bool, @escaping @Sendable () -> Void) -> Void
     /// Reloads the configuration; calls back with what changed, or why it was refused.
-    let reload: @Sendable (@escaping @Sendable (Result<Changes, ReloadRefused>) -> Void) -> Void
+    let reload: @Sendable (@escaping @Sendable (Result<Changes, Failure>) -> Void) -> Void
     let report: @Sendable (Event) -> Void
   }
 
@@ -287,7 +287,7 @@ final class QueryService: Sendable {
             ])))
       case .failure(let refused):
         done.succeed(
-          .problem(.unprocessableEntity, "the running configuration stays: \(refused.reason)"))
+          .problem(.unprocessableEntity, "the running configuration stays: \(refused.description)"))
       }
     }
     return done.futureResult

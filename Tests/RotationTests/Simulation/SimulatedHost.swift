@@ -180,8 +180,14 @@ extension SimulatedHost {
     let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
     claimed.formIntersection(wanted)
     guard random.chance(0.2) else { return }
-    // While looks are under way, one of which finds that its place is broken.
-    if random.chance(0.5) { breakPlace() }
+    // While looks are under way, one of which finds that its place is broken, or empty.
+    if random.chance(0.3) {
+      breakPlace()
+    } else if let path = jobs.filter(\.isLook).randomElement(using: &random)?.job.delivery.path {
+      note("\(path) is lost")
+      places[path] = nil
+      witness.excuse(path, until: clock.time + Witness.moment)
+    }
     try reload()
   }
 

@@ -34,7 +34,7 @@ struct Preparation: Sendable {
     fingerprint = settings.flatMap { SecretReader(signing: $0.signing).fingerprint }
     if let settings {
       HostInspection.inspectPlaces(settings, depth, findings)
-      read = HostInspection.inspectSecret(settings.signing, findings)
+      read = HostInspection.inspectSecret(settings, findings)
     }
     guard let settings, let read, findings.errors.isEmpty else {
       throw Refused(errors: findings.errors)

@@ -10,16 +10,16 @@ struct NewConfiguration: Sendable {
   /// it is refused. Not for the main queue: it takes seconds for a large file, and a disk can hang.
   static func prepare(
     _ path: String, _ served: ServedSockets
-  ) -> Result<NewConfiguration, ReloadRefused> {
+  ) -> Result<NewConfiguration, Failure> {
     defer { Hardening.trimMemory() }
     let preparation: Preparation
     do throws(Preparation.Refused) { preparation = try Preparation(path, .reload) } catch {
-      return .failure(ReloadRefused(reason: error.description))
+      return .failure(Failure(error.description))
     }
     do throws(Finding) {
       return .success(
         NewConfiguration(
           preparation: preparation, sockets: try served.prepare(preparation.settings.socket)))
-    } catch { return .failure(ReloadRefused(reason: error.description)) }
+    } catch { return .failure(Failure(error.description)) }
   }
 }

@@ -268,14 +268,14 @@ final class Daemon {
         self?.owesReady = true
       },
       commit: { [weak self] result in
-        guard let self else { return .failure(ReloadRefused(reason: "jotd stops")) }
+        guard let self else { return .failure(Failure("jotd stops")) }
         switch result {
         case .success(let new): return .success(commit(new))
         case .failure(let refused):
           defer { rest() }
-          log.report(.reloadRefused(refused.reason))
+          log.report(.reloadRefused(refused.description))
           board.change {
-            $0.refusedReload = refused.reason
+            $0.refusedReload = refused.description
             $0.refusedReloads += 1
           }
           return .failure(refused)

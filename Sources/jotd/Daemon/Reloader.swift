@@ -1,25 +1,22 @@
 import Dispatch
 import Rotation
 
-/// Why a reload was refused, in words.
-struct ReloadRefused: Error { let reason: String }
-
 /// Applies the configuration anew, one reload at a time. It is read and prepared beside the main
 /// queue, which goes on rotating, and committed there. Whoever asks while one runs is answered by
 /// the next, which reads the files after it was asked.
 @MainActor
 final class Reloader<Prepared: Sendable> {
-  typealias Answer = @Sendable (Result<Changes, ReloadRefused>) -> Void
+  typealias Answer = @Sendable (Result<Changes, Failure>) -> Void
 
   private struct Running {
     let number: Int
     let callers: [Answer]
   }
 
-  private let prepare: @Sendable () -> Result<Prepared, ReloadRefused>
+  private let prepare: @Sendable () -> Result<Prepared, Failure>
   private let abandon: @Sendable (Prepared) -> Void
   private let begin: @MainActor () -> Void
-  private let commit: @MainActor (Result<Prepared, ReloadRefused>) -> Result<Changes, ReloadRefused>
+  private let commit: @MainActor (Result<Prepared, Failure>) -> Result<Changes, Failure>
   private var running: Running?
   private var isWanted = false
   private var callers: [Answer] = []
@@ -29,11 +26,11 @@ final class Reloader<Prepared: Sendable> {
   /// `prepare` is called on a queue of its own and can hang; `begin` before it, and `commit` with
   /// what it gives, on the main queue. What comes too late goes to `abandon`, on that queue.
   init(
-    prepare: @escaping @Sendable () -> Result<Prepared, ReloadRefused>,
+    prepare: @escaping @Sendable () -> Result<Prepared, Failure>,
     abandon: @escaping @Sendable (Prepared) -> Void, begin: @escaping @MainActor () -> Void,
     commit:
-      @escaping @MainActor (Result<Prepared, ReloadRefused>) -> Result<
-        Changes, ReloadRefused
+      @escaping @MainActor (Result<Prepared, Failure>) -> Result<
+        Changes, Failure
       >
   ) {
     self.prepare = prepare
@@ -60,7 +57,7 @@ final class Reloader<Prepared: Sendable> {
     callers = []
     begin()
     guard hanging.count < Limits.hangingReloads else {
-      return end(number, .failure(ReloadRefused(reason: "earlier reloads still hang")))
+      return end(number, .failure(Failure("earlier reloads still hang")))
     }
     DispatchQueue(label: "jotd.reload").async { [prepare] in
       let result = prepare()
@@ -72,7 +69,7 @@ final class Reloader<Prepared: Sendable> {
     }
   }
 
-  private func end(_ number: Int, _ result: Result<Prepared, ReloadRefused>) {
+  private func end(_ number: Int, _ result: Result<Prepared, Failure>) {
     guard let running, running.number == number else {
       hanging.remove(number)
       if case .success(let prepared) = result {
@@ -92,6 +89,6 @@ final class Reloader<Prepared: Sendable> {
     let reason =
       "reading it takes longer than \(Limits.reloadTime.timeSpan): does a disk or a name service "
       + "hang?"
-    end(number, .failure(ReloadRefused(reason: reason)))
+    end(number, .failure(Failure(reason)))
   }
 }

@@ -36,13 +36,13 @@ struct HostInspection {
   }
 
   /// Reads the secret, and finds what is wrong or weak about it; nil after an error.
-  static func inspectSecret(_ signing: SigningSettings, _ findings: Findings) -> HMACSigner? {
+  static func inspectSecret(_ settings: Settings, _ findings: Findings) -> HMACSigner? {
     do throws(Failure) {
-      let (signer, warnings) = try SecretReader(signing: signing).signer()
-      for warning in warnings { findings.warn(signing.place, warning) }
+      let (signer, warnings) = try SecretReader(signing: settings.signing).signer()
+      for warning in warnings { findings.warn(settings.secretPlace, warning) }
       return signer
     } catch {
-      findings.error(signing.place, error.description, code: error.code)
+      findings.error(settings.secretPlace, error.description, code: error.code)
       return nil
     }
   }

@@ -47,18 +47,6 @@ extension Hook {
 
   // MARK: A unit
 
-  /// The verb of systemctl(1) and of polkit(8) for a hook that manages a unit, and the unit; nil
-  /// for others. A unit that does not run is not started: somebody has stopped it.
-  var order: (verb: String, unit: String)? {
-    switch self {
-    case .reload(let unit): ("reload", unit)
-    case .restart(let unit): ("try-restart", unit)
-    case .signal, .run: nil
-    }
-  }
-
-  var isRestart: Bool { if case .restart = self { true } else { false } }
-
   /// When a unit began to start last, in seconds since 1970; nil when it never did, or when that is
   /// not told (before systemd 251).
   private func start(of unit: String, _ processes: ProcessRunner) -> Int64? {

@@ -1,0 +1,43 @@
+import Rotation
+
+/// What `signing:` says.
+struct SigningSettings {
+  let algorithm: Algorithm
+  let source: SecretSource
+  let encoding: SecretEncoding
+  let allowWeak: Bool
+}
+
+/// Where the secret comes from.
+enum SecretSource: Hashable, CustomStringConvertible {
+  /// An environment variable.
+  case env(String)
+  /// A file that only its owner and its group may read.
+  case file(Path)
+  /// A systemd credential by its id (systemd.exec(5), `LoadCredential=`).
+  case credential(String)
+
+  var description: String {
+    switch self {
+    // Each could be the secret itself, put here by mistake.
+    case .env(let name):
+      Quoting.isVariable(name)
+        ? "the environment variable \(name)"
+        : "the environment variable that is named for the secret"
+    case .file(let path):
+      Quoting.isPath(path.description) || Quoting.isWord(path.description)
+        ? "the secret file \(path)" : "the secret file that is named"
+    case .credential(let id):
+      Quoting.isWord(id) ? "the credential \(id)" : "the credential that is named"
+    }
+  }
+}
+
+/// How the secret's bytes are written.
+enum SecretEncoding: String, CaseIterable {
+  /// The bytes as they are.
+  case utf8
+  /// RFC 4648 sections 4 and 5, with padding or without.
+  case base64
+  case hex
+}
