@@ -14,13 +14,13 @@ C_IMPORTS = {
     "COpenSSL": {"Keys/Secret.swift", "Keys/HMACSigner.swift", "Keys/Digest.swift"},
     "CKeyMemory": {"Keys/Secret.swift", "Keys/HMACSigner.swift"},
     "CYAML": {"Configuration/YAMLDocument.swift"},
-    "CSystemd": {"System/HandedOver.swift", "Daemon/Journal.swift", "Daemon/ServiceManager.swift"},
+    "CSystemd": {"System/SocketActivation.swift", "Daemon/Journal.swift", "Daemon/SystemdNotifier.swift"},
     "CLinux": {
         "Commands/Exchange.swift", "System/FileSystem.swift", "Daemon/WallClock.swift", "System/Hardening.swift",
-        "Daemon/ServiceManager.swift", "System/Output.swift", "Daemon/Signals.swift",
+        "Daemon/SystemdNotifier.swift", "System/Output.swift", "Daemon/Signals.swift",
         "Sockets/Peer.swift",
         "Sockets/Listener.swift", "Query/CredentialSocket.swift", "Configuration/AccessReader.swift",
-        "System/HandedOver.swift", "Hooks/HookActions.swift", "Delivery/MountTable.swift",
+        "System/SocketActivation.swift", "Hooks/HookActions.swift", "Delivery/MountTable.swift",
         "System/ProcessRunner.swift"},
 }
 # The rooms of Sources/jotd: each may use those below it, and nothing else.

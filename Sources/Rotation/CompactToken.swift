@@ -9,15 +9,15 @@ package struct CompactToken: Sendable {
   package let signingInput: [UInt8]
 
   /// Takes `text` apart; throws `.malformed` with the reason.
-  package init(parsing text: [UInt8]) throws(Refusal) {
-    guard !text.isEmpty else { throw Refusal(.malformed, "there is no token") }
+  package init(parsing text: [UInt8]) throws(VerificationError) {
+    guard !text.isEmpty else { throw VerificationError(.malformed, "there is no token") }
     guard text.count <= Limits.tokenBytes else {
-      throw Refusal(.malformed, "longer than \(Limits.tokenBytes) bytes")
+      throw VerificationError(.malformed, "longer than \(Limits.tokenBytes) bytes")
     }
     let parts = text.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     guard parts.count == 3 else {
       let hint = parts.count == 5 ? ": five make an encrypted token (JWE)" : ""
-      throw Refusal(
+      throw VerificationError(
         .malformed,
         "a signed token has three parts with periods between, this has \(parts.count)\(hint)")
     }
@@ -25,7 +25,7 @@ package struct CompactToken: Sendable {
     payload = try CompactToken.bytes(parts[1], "claims set")
     claims = try CompactToken.object(payload, "claims set")
     guard let signature = Base64URL.decode(parts[2]) else {
-      throw Refusal(.malformed, "the signature is not base64url")
+      throw VerificationError(.malformed, "the signature is not base64url")
     }
     self.signature = signature
     signingInput = Array(text[..<parts[1].endIndex])
@@ -33,20 +33,20 @@ package struct CompactToken: Sendable {
 
   private static func bytes(
     _ part: ArraySlice<UInt8>, _ name: String
-  ) throws(Refusal) -> [UInt8] {
+  ) throws(VerificationError) -> [UInt8] {
     guard let bytes = Base64URL.decode(part) else {
-      throw Refusal(.malformed, "the \(name) is not base64url")
+      throw VerificationError(.malformed, "the \(name) is not base64url")
     }
     return bytes
   }
 
-  private static func object(_ bytes: [UInt8], _ name: String) throws(Refusal) -> JSON {
+  private static func object(_ bytes: [UInt8], _ name: String) throws(VerificationError) -> JSON {
     let value: JSON
     do { value = try JSON(parsing: bytes) } catch {
-      throw Refusal(.malformed, "the \(name) is not acceptable JSON: \(error.detail)")
+      throw VerificationError(.malformed, "the \(name) is not acceptable JSON: \(error.detail)")
     }
     guard case .object = value else {
-      throw Refusal(.malformed, "the \(name) is not a JSON object")
+      throw VerificationError(.malformed, "the \(name) is not a JSON object")
     }
     return value
   }

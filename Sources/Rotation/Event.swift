@@ -28,8 +28,8 @@ package enum Event: Sendable {
   case clockSet(Duration)
 
   // Callers
-  /// A caller was refused what it may not do; `deed` is in words, and `name` the user's if known.
-  case refused(user: UInt32, name: String?, unit: String?, deed: String)
+  /// A caller was refused what it may not do; `operation` is in words, and `name` the user's if known.
+  case refused(user: UInt32, name: String?, unit: String?, operation: String)
 
   /// A unit has a token as its credential, and nothing is to tell it of the next one.
   case notRenewed(identity: String, unit: String, expiresAt: Instant)

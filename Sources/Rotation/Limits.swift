@@ -56,7 +56,7 @@ package enum Limits {
   package static let workersInAll = 64
   /// What takes longer is taken for hanging: it is reported, and nothing more begins in its folder
   /// until it comes back.
-  package static let patience = Duration.seconds(2)
+  package static let stallTimeout = Duration.seconds(2)
   /// How long a disk may take for one file with its syncs: what a slow one needs. For a warning.
   package static let diskTime = Duration.milliseconds(10)
   /// Bytes of the kernel's table of mounts: a host of a thousand containers has less.
@@ -103,7 +103,7 @@ package enum Limits {
   /// Descriptors that connections leave to rotations: two for each worker, hanging ones included,
   /// and the folders that it keeps, four for each hook, and 32 for the journal, timers and files
   /// that are read.
-  package static let descriptorsReserved = (2 + foldersKept) * workersInAll + 4 * hookLanes + 32
+  package static let descriptorsReserved = (2 + foldersKept) * workersInAll + 4 * hookWorkers + 32
   /// Descriptors without which nothing starts: timers, queues, the journal, and a few for deliveries.
   package static let fewestDescriptors = 64
   /// Descriptors of a listening socket: two of the socket, and its folder's, or systemd's.
@@ -113,7 +113,7 @@ package enum Limits {
   /// Bytes that the kernel keeps for a caller who does not read, for each connection; its usual 208
   /// KiB would be half a gibibyte for all.
   package static let sendBufferBytes = 32 << 10
-  /// The same for systemd, whose refusals are a mebibyte: in pieces of that size, each in its turn
+  /// The same for systemd, whose denials are a mebibyte: in pieces of that size, each in its turn
   /// beside a crowd, one would take a second. It is what the kernel allows without more ado.
   package static let credentialSendBufferBytes = 208 << 10
   /// Connections taken in at once, before those that are there are served again.
@@ -126,7 +126,7 @@ package enum Limits {
   /// How long a request may be held.
   package static let longestHold = Duration.seconds(3_600)
   /// How long a request waits for the first token of an identity that a reload brought or changed:
-  /// its places are looked at before, which takes milliseconds, or `patience` where a disk hangs.
+  /// its places are looked at before, which takes milliseconds, or `stallTimeout` where a disk hangs.
   package static let firstTokenHold = Duration.seconds(10)
   /// How long a starting unit waits for its credential: systemd's own time for a start is 90 s.
   package static let credentialHold = Duration.seconds(80)
@@ -177,7 +177,7 @@ package enum Limits {
   package static let crowdBytes = 1 << 20
   /// How long after that: what follows at once is waited for.
   package static let calm = Duration.seconds(1)
-  /// Refusals written to the journal in ten seconds for one user; more are counted.
+  /// DenialLog written to the journal in ten seconds for one user; more are counted.
   package static let refusalsLogged = 10
   /// How long a refusal waits for the user's name before it is told by number: name services answer
   /// in milliseconds, or hang.
@@ -237,9 +237,9 @@ package enum Limits {
   /// run it once.
   package static let hookGathering = Duration.milliseconds(100)
   /// Hooks that run side by side while none hangs.
-  package static let hookLanes = 8
+  package static let hookWorkers = 8
   /// A hook that takes longer makes room for another beside it: most reload a service in less.
-  package static let hookPatience = Duration.seconds(2)
+  package static let hookStallTimeout = Duration.seconds(2)
   /// Hooks at work in all, hanging ones included: each costs a thread and a process.
   package static let hooksAtWork = 32
   /// Beside these, hooks that had to be ended the last time: strangers never wait for them again.
@@ -262,5 +262,5 @@ package enum Limits {
   package static let notifyBacklog = 16
   /// How long a stopping daemon waits for running deliveries and unwritten entries: section 4 of
   /// the contract gives it a second in all.
-  package static let farewell = Duration.milliseconds(400)
+  package static let shutdownGrace = Duration.milliseconds(400)
 }

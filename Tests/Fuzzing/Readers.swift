@@ -21,20 +21,20 @@ let now = Instant(seconds: 1_800_000_000)
 /// The configuration: findings steer no terminal, and what is accepted makes tokens that the
 /// verifier takes.
 @Sendable func readConfiguration(_ bytes: [UInt8]) {
-  let findings = Findings()
-  var reader = ConfigurationReader(findings)
-  do throws(Finding) {
+  let diagnostics = Diagnostics()
+  var reader = ConfigurationReader(diagnostics)
+  do throws(Diagnostic) {
     reader.readMain(
-      try YAMLDocument.root(of: bytes, file: "jotd.yaml", findings), file: "jotd.yaml")
-  } catch { findings.error(error.place, error.text) }
-  for finding in findings.errors + findings.warnings {
-    let text = finding.description
+      try YAMLDocument.root(of: bytes, file: "jotd.yaml", diagnostics), file: "jotd.yaml")
+  } catch { diagnostics.error(error.place, error.text) }
+  for diagnostic in diagnostics.errors + diagnostics.warnings {
+    let text = diagnostic.description
     precondition(
       !text.isEmpty && text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control })
   }
   // Commands that only ask read as much as they can of anything, and of what is right the same.
   let reading = SocketPath.read(bytes, "jotd.yaml")
-  guard findings.errors.isEmpty, let settings = reader.settings else { return }
+  guard diagnostics.errors.isEmpty, let settings = reader.settings else { return }
   switch (reading, settings.socket?.path) {
   case (.path(let found), let path?) where found == path: break
   case (.none, nil): break

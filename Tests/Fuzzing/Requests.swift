@@ -10,10 +10,10 @@ import NIOEmbedded
   let loop = EmbeddedEventLoop()
   let channel = EmbeddedChannel(loop: loop)
   let peer = Peer(pid: 1, user: 65_534, groups: [65_534], unit: "client.service")
-  let holds = Holds()
-  let board = host.board
+  let longPolls = LongPolls()
+  let store = host.store
   let service = QueryService(
-    board, holds, Turns { work in work() },
+    store, longPolls, Turns { work in work() },
     QueryService.Control(
       rotate: { _, _, done in done() },
       reload: { $0(.failure(ReloadRefused(reason: "no"))) },
@@ -48,7 +48,7 @@ import NIOEmbedded
 
 /// Two identities with tokens, made once.
 private struct Host: Sendable {
-  let board: Noticeboard
+  let store: StatusStore
   /// The token that the caller may not have.
   let secretToken: String
 
@@ -59,20 +59,21 @@ private struct Host: Sendable {
         a: { user_id: a, role: viewer, lifetime: 10y, allow: [ { unit: client.service } ] }
         b: { user_id: b, role: admin, lifetime: 10y, allow: [ { user: root } ] }
       """
-    let findings = Findings()
-    var reader = ConfigurationReader(findings)
+    let diagnostics = Diagnostics()
+    var reader = ConfigurationReader(diagnostics)
     reader.readMain(
-      try? YAMLDocument.root(of: Array(yaml.utf8), file: "jotd.yaml", findings), file: "jotd.yaml")
-    guard let settings = reader.settings, findings.errors.isEmpty else {
-      fatalError("\(findings.errors)")
+      try? YAMLDocument.root(of: Array(yaml.utf8), file: "jotd.yaml", diagnostics),
+      file: "jotd.yaml")
+    guard let settings = reader.settings, diagnostics.errors.isEmpty else {
+      fatalError("\(diagnostics.errors)")
     }
     let keys = Keys(signing: ZeroSigner())
-    board = Noticeboard(Noticeboard.General(access: Access(settings), keys: keys))
+    store = StatusStore(StatusStore.General(access: Access(settings), keys: keys))
     var rotator = Rotator(keys: keys)
     var random = SystemRandomNumberGenerator()
-    board.post(
+    store.publish(
       rotator.step(.configured(settings.identities, keys), at: .now, random: &random).changed)
-    secretToken = board["b"]?.token.map { String(decoding: $0.compact, as: UTF8.self) } ?? ""
+    secretToken = store["b"]?.token.map { String(decoding: $0.compact, as: UTF8.self) } ?? ""
     precondition(!secretToken.isEmpty)
   }
 }

@@ -32,7 +32,7 @@ MUTATIONS = [
     ("a pause does not end for a token that is due", STATE,
      "if isPausing, !(needsToken && canMint) {", "if isPausing {", STALE + "|HANGS"),
     ("an overtaken entry of the schedule hides the next", SCHEDULE,
-     "guard valid[slot] != due else", "guard valid[slot] == nil else", STALE + "|" + MISSING + "|woken|not rotated"),
+     "guard valid[number] != due else", "guard valid[number] == nil else", STALE + "|" + MISSING + "|woken|not rotated"),
     ("tokens live a second longer than they say", STATE,
      "lifetime: identity.lifetime, at: agenda.now,", "lifetime: identity.lifetime + .seconds(1), at: agenda.now,", "of another life"),
     # No future iat
@@ -74,7 +74,7 @@ MUTATIONS = [
     ("overtaken entries of the schedule wake", SCHEDULE,
      "{ compact() }\n    dropOvertaken()\n", "{ compact() }\n", AGAIN),
     ("compacting the schedule forgets", SCHEDULE,
-     "if let due { kept.insert", "if let due, slot > 0 { kept.insert", STALE + "|nobody is going|not tried again|awake"),
+     "if let due { kept.insert", "if let due, number > 0 { kept.insert", STALE + "|nobody is going|not tried again|awake"),
     ("what was reported wakes again", STATE,
      "$0.1 > now && $0.0 > known", "$0.1 > now", AGAIN),
     ("a failing identity is looked at every second", STATE,

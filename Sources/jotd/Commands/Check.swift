@@ -28,26 +28,28 @@ struct Check: ParsableCommand {
   func run() throws {
     Hardening.apply()
     if reload { return try judgeReload() }
-    let findings = Findings()
-    let whole = Place(file: config.pathOrStandard)
-    for text in note { findings.warn(whole, text) }
+    let diagnostics = Diagnostics()
+    let whole = SourceLocation(file: config.pathOrStandard)
+    for text in note { diagnostics.warn(whole, text) }
     if !asService {
       switch ServiceCheck.run(config.pathOrStandard) {
       case .judged(let code, let output): return try hand(on: output, code)
-      case .startFails(let reason): findings.error(whole, reason)
+      case .startFails(let reason): diagnostics.error(whole, reason)
       case .impossible(let reason):
-        findings.warn(
+        diagnostics.warn(
           whole,
           "could not be checked as \(ServiceUnit.name) runs: \(reason). What is said here "
             + "holds for \(Accounts.describe(user: Accounts.own))")
       case .isNoService: break
       }
     }
-    try judge(findings)
+    try judge(diagnostics)
   }
 
   private func judgeReload() throws {
-    do throws(Preparation.Refused) { _ = try Preparation(config.pathOrStandard, .reload) } catch {
+    do throws(LoadedConfiguration.Refused) {
+      _ = try LoadedConfiguration(config.pathOrStandard, .reload)
+    } catch {
       writeToStandardError("\(error)\n")
       throw ExitCode.configuration
     }
@@ -62,27 +64,28 @@ struct Check: ParsableCommand {
     if code != .success { throw code }
   }
 
-  private func judge(_ findings: Findings) throws {
-    let before = findings.errors.count
-    let settings = Configuration.load(config.pathOrStandard, findings)
+  private func judge(_ diagnostics: Diagnostics) throws {
+    let before = diagnostics.errors.count
+    let settings = Configuration.load(config.pathOrStandard, diagnostics)
     // What the document gets wrong comes first; the host is looked at closely once it is right.
-    let isRight = findings.errors.count == before
+    let isRight = diagnostics.errors.count == before
     if let settings {
-      HostInspection.inspectPlaces(settings, isRight ? .check : .reload, findings)
-      inspectSecret(settings, findings)
+      Preflight.inspectPlaces(settings, isRight ? .check : .reload, diagnostics)
+      inspectSecret(settings, diagnostics)
     }
-    for warning in findings.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
-    guard findings.errors.isEmpty, let settings else {
-      writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
+    for warning in diagnostics.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
+    guard diagnostics.errors.isEmpty, let settings else {
+      writeToStandardError(
+        LoadedConfiguration.Refused(errors: diagnostics.errors).description + "\n")
       if isRight { writeToStandardError("jotd: \(rights)\n") }
       throw ExitCode.configuration
     }
-    let count = findings.warnings.count
+    let count = diagnostics.warnings.count
     printLine(
       "\(config.pathOrStandard): "
         + (count == 0 ? "all is well, " : "usable, with \(counted(count, "warning")): ")
         + "\(counted(settings.identities.count, "identity")) and "
-        + "\(counted(settings.deliveryPlaces.count, "delivery")); \(rights)")
+        + "\(counted(settings.deliveryLocations.count, "delivery")); \(rights)")
   }
 
   /// Whose rights the findings about the host hold for.
@@ -93,13 +96,13 @@ struct Check: ParsableCommand {
       : "judged with the rights of \(user)"
   }
 
-  private func inspectSecret(_ settings: Settings, _ findings: Findings) {
-    if SecretReader(signing: settings.signing).isOutOfReach {
-      findings.warn(
-        settings.secretPlace,
+  private func inspectSecret(_ settings: Settings, _ diagnostics: Diagnostics) {
+    if SecretLoader(signing: settings.signing).isOutOfReach {
+      diagnostics.warn(
+        settings.secretLocation,
         "\(settings.signing.source) is there only inside the service: it was not checked")
     } else {
-      _ = HostInspection.inspectSecret(settings, findings)
+      _ = Preflight.inspectSecret(settings, diagnostics)
     }
   }
 }

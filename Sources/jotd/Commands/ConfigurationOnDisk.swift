@@ -32,7 +32,7 @@ struct ConfigurationOnDisk {
   /// Looks at this configuration.
   init(_ path: String) { self.path = path }
 
-  /// Holds the files against `running`, the member `configuration` of health; nil when they are the
+  /// LongPolls the files against `running`, the member `configuration` of health; nil when they are the
   /// same, are another daemon's, or cannot be told.
   mutating func difference(from running: JSON?) -> Difference? {
     guard let file = running?["file"]?.string,
@@ -50,17 +50,17 @@ struct ConfigurationOnDisk {
 
   private func version() -> ConfigurationVersion? {
     let path = path
-    return waiting(for: Limits.patience, "jotd.configuration") {
+    return waiting(for: Limits.stallTimeout, "jotd.configuration") {
       (try? ConfigurationVersion.onDisk(path)).flatMap(\.self)
     }.flatMap(\.self)
   }
 
   private func countErrors() -> Int? {
     let path = path
-    return waiting(for: Limits.patience, "jotd.configuration") {
-      let findings = Findings()
-      _ = Configuration.load(path, findings)
-      return findings.errors.count
+    return waiting(for: Limits.stallTimeout, "jotd.configuration") {
+      let diagnostics = Diagnostics()
+      _ = Configuration.load(path, diagnostics)
+      return diagnostics.errors.count
     }
   }
 }

@@ -38,12 +38,12 @@ struct DaemonSocket {
       return
     }
     // A disk that hangs keeps nobody from asking.
-    switch waiting(for: Limits.patience, "jotd.configuration", { SocketPath.read(file) }) {
+    switch waiting(for: Limits.stallTimeout, "jotd.configuration", { SocketPath.read(file) }) {
     case .path(let path)?: (self.path, reason) = (path, .named)
     case .none?: (path, reason) = (Configuration.standardSocket, .unnamed(file))
     case .unknown(let why)?: (path, reason) = (Configuration.standardSocket, .unknown(why))
     case nil:
-      let why = "\(file) cannot be read in \(Limits.patience.timeSpan)"
+      let why = "\(file) cannot be read in \(Limits.stallTimeout.timeSpan)"
       (path, reason) = (Configuration.standardSocket, .unknown(why))
     }
   }

@@ -11,7 +11,7 @@ struct Decode: ParsableCommand {
 
   func run() throws {
     Hardening.apply()
-    do throws(Refusal) {
+    do throws(VerificationError) {
       let text = try token.read()
       let decoded = try CompactToken(parsing: text)
       printLine("header")

@@ -61,10 +61,11 @@ struct KeyOptions: ParsableArguments {
         algorithm: algorithm ?? .hs256, source: source, encoding: secretEncoding ?? .utf8,
         allowWeak: allowWeakSecret)
     } else {
-      let findings = Findings()
-      let settings = Configuration.load(config.pathOrStandard, findings)
-      guard let settings, findings.errors.isEmpty else {
-        writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
+      let diagnostics = Diagnostics()
+      let settings = Configuration.load(config.pathOrStandard, diagnostics)
+      guard let settings, diagnostics.errors.isEmpty else {
+        writeToStandardError(
+          LoadedConfiguration.Refused(errors: diagnostics.errors).description + "\n")
         if config.path == nil {
           printNote("without a configuration, name the secret: --secret-file or --secret-env")
         }
@@ -74,7 +75,7 @@ struct KeyOptions: ParsableArguments {
       lifetimes = settings.defaults
     }
     do {
-      let reader = SecretReader(signing: signing, allowsPipe: true)
+      let reader = SecretLoader(signing: signing, allowsPipe: true)
       let (signer, warnings) = try reader.signer()
       for warning in warnings { printNote("warning: \(warning)") }
       return (signer, lifetimes)
@@ -126,14 +127,14 @@ struct TokenArgument: ParsableArguments {
 
   /// The token's bytes, without white space around them; refused as malformed when they cannot be
   /// read or are too many.
-  func read() throws(Refusal) -> [UInt8] {
+  func read() throws(VerificationError) -> [UInt8] {
     let bytes: [UInt8]
     if let token, token != "-" {
       bytes = Array(token.utf8)
     } else {
       if isStandardInputTerminal { printNote("reading a token from the terminal, end with Ctrl-D") }
       do { bytes = try standardInput(upTo: 2 * Limits.tokenBytes) } catch {
-        throw Refusal(
+        throw VerificationError(
           .malformed,
           error.code == EFBIG
             ? "longer than \(Limits.tokenBytes) bytes" : "standard input: \(error.reason)")

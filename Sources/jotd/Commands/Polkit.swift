@@ -16,12 +16,13 @@ struct Polkit: ParsableCommand {
   var install = false
 
   func run() throws {
-    let findings = Findings()
-    let settings = Configuration.load(config.pathOrStandard, findings)
-    guard let settings, findings.errors.isEmpty else {
+    let diagnostics = Diagnostics()
+    let settings = Configuration.load(config.pathOrStandard, diagnostics)
+    guard let settings, diagnostics.errors.isEmpty else {
       // The service says at once what is wrong.
       if !install {
-        writeToStandardError(Preparation.Refused(errors: findings.errors).description + "\n")
+        writeToStandardError(
+          LoadedConfiguration.Refused(errors: diagnostics.errors).description + "\n")
       }
       throw ExitCode.configuration
     }

@@ -33,7 +33,7 @@ struct Refresh: ParsableCommand {
     let now = Instant.now
     let text: [UInt8]
     let claims: VerifiedClaims
-    do throws(Refusal) {
+    do throws(VerificationError) {
       text = try token.read()
       claims = try Verifier(Keys(signing: signer)).verify(text, at: now)
     } catch {

@@ -32,10 +32,10 @@ struct Run: ParsableCommand {
     try MainActor.assumeIsolated {
       let daemon: Daemon
       do {
-        let prepared = try Preparation(config.pathOrStandard, .start)
+        let prepared = try LoadedConfiguration(config.pathOrStandard, .start)
         daemon = try Daemon(config.pathOrStandard, prepared, journal)
         try daemon.start(prepared)
-      } catch let refused as Preparation.Refused {
+      } catch let refused as LoadedConfiguration.Refused {
         let text = refused.description
         if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {
           writeToStandardError(text + "\n")
@@ -62,7 +62,7 @@ extension Journal {
     } else {
       log.report(.startRefused(reasons.joined()))
     }
-    flush(within: Limits.farewell)
+    flush(within: Limits.shutdownGrace)
     return true
   }
 }

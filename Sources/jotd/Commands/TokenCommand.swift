@@ -63,7 +63,7 @@ struct TokenCommand: ParsableCommand {
     return try reporting { () throws(QueryFailure) in try next(client, after: known) }
   }
 
-  /// The first token other than `known`; without one, other than that which the daemon has now. Holds
+  /// The first token other than `known`; without one, other than that which the daemon has now. LongPolls
   /// one request after the other, and asks again when the daemon goes away or has no token for now.
   /// Who has no token yet is told at once that it is away.
   private func next(

@@ -22,7 +22,7 @@ struct Verify: ParsableCommand {
   func run() throws {
     let (signer, _) = try key.load()
     let now = Instant.now
-    do throws(Refusal) {
+    do throws(VerificationError) {
       let text = try token.read()
       let claims = try Verifier(Keys(signing: signer)).verify(
         text, at: now, requiredRole: requiredRole)

@@ -2,7 +2,7 @@ import CLinux
 import Rotation
 
 /// Readers of users, groups, units and the rules made of them.
-extension Findings {
+extension Diagnostics {
   func user(_ node: YAMLNode, _ name: String) -> UInt32? {
     account(node, name, "user") { (word) throws(SystemError) in try Accounts.user(word) }
   }
@@ -20,10 +20,10 @@ extension Findings {
     let shown = shown(word)
     do {
       if let found = try lookUp(word) { return found }
-      error(node.place, "\(name): there is no \(kind) \(shown) on this host")
+      error(node.location, "\(name): there is no \(kind) \(shown) on this host")
     } catch {
       self.error(
-        node.place, "\(name): the \(kind) \(shown) cannot be looked up: \(error.reason)",
+        node.location, "\(name): the \(kind) \(shown) cannot be looked up: \(error.reason)",
         code: error.code)
     }
     return nil
@@ -52,7 +52,7 @@ extension Findings {
     guard let word = word(node, name) else { return nil }
     guard let unit = UnitName.read(word.utf8), UnitName.hasProcesses(unit) else {
       error(
-        node.place,
+        node.location,
         "\(name) must be the name of a unit with processes, such as camera-client.service, "
           + "not \(shownValue(word))")
       return nil
@@ -64,16 +64,16 @@ extension Findings {
   /// out there. `section` is `socket`.
   func credentials(
     _ node: YAMLNode, _ section: Section
-  ) -> (path: Path?, leastLife: Duration?, place: Place) {
+  ) -> (path: Path?, leastLife: Duration?, location: SourceLocation) {
     let name = section.path("credentials")
-    guard case .map = node.content else { return (socketPath(node, name), nil, node.place) }
+    guard case .map = node.content else { return (socketPath(node, name), nil, node.location) }
     guard let section = Section(node, name, keys: ["path", "min_validity"], self) else {
-      return (nil, nil, node.place)
+      return (nil, nil, node.location)
     }
     let path = section.required("path", "where the credential socket is")
     let span = section["min_validity"].flatMap { duration($0, section.path("min_validity")) }
     return (
-      path.flatMap { socketPath($0, section.path("path")) }, span, path?.place ?? node.place
+      path.flatMap { socketPath($0, section.path("path")) }, span, path?.location ?? node.location
     )
   }
 
@@ -83,7 +83,7 @@ extension Findings {
     let limit = Int(linux_socket_path_bytes)
     guard path.description.utf8.count <= limit else {
       error(
-        node.place,
+        node.location,
         "\(name) has \(path.description.utf8.count) bytes: the path of a socket has at most "
           + "\(limit) (unix(7))")
       return nil

@@ -1,20 +1,20 @@
 import Rotation
 
 /// Turns the `claims` of an identity into JSON, as YAML's core schema reads them.
-extension Findings {
+extension Diagnostics {
   /// The claims in their order; nil, and errors, when one of them cannot be.
   func claims(_ node: YAMLNode, _ name: String) -> [JSON.Member]? {
     guard let entries = node.entries(of: name, self) else { return nil }
     var members: [JSON.Member] = []
     var isComplete = true
-    for (place, key, value) in entries {
+    for (location, key, value) in entries {
       guard let value = json(value, "\(name).\(step(key))") else {
         isComplete = false
         continue
       }
       let member = JSON.Member(key, value)
       if let fault = Identity.fault(inClaim: member) {
-        error(place, "\(fault) (in \(name))")
+        error(location, "\(fault) (in \(name))")
         isComplete = false
       }
       members.append(member)
@@ -32,7 +32,7 @@ extension Findings {
       case .integer(let number), .float(let number): return .number(number)
       case .string(let text): return .string(text)
       case .notInJSON:
-        error(node.place, "\(name) is a number that JSON cannot hold: \(shown(text))")
+        error(node.location, "\(name) is a number that JSON cannot hold: \(shown(text))")
         return nil
       }
     case .list(let nodes):

@@ -9,12 +9,12 @@ enum Configuration {
 
   /// Reads `path` and the `*.yaml` of its `.d` folder in name order. When anything is wrong with
   /// them, the findings have an error, and the settings are what could be read, or nil.
-  static func load(_ path: String, _ findings: Findings) -> Settings? {
-    var reader = ConfigurationReader(findings)
+  static func load(_ path: String, _ diagnostics: Diagnostics) -> Settings? {
+    var reader = ConfigurationReader(diagnostics)
     var reading = ConfigurationVersion.Reading()
-    read(path, findings, &reading) { reader.readMain($0, file: path) }
-    for file in additions(to: path, findings) {
-      read(file, findings, &reading) { root in reader.readAddition(root, file: file) }
+    read(path, diagnostics, &reading) { reader.readMain($0, file: path) }
+    for file in additions(to: path, diagnostics) {
+      read(file, diagnostics, &reading) { root in reader.readAddition(root, file: file) }
     }
     var settings = reader.settings
     settings?.version = reading.version(path)
@@ -43,51 +43,54 @@ enum Configuration {
       .map { "\(folder)/\($0)" }
   }
 
-  private static func additions(to path: String, _ findings: Findings) -> [String] {
+  private static func additions(to path: String, _ diagnostics: Diagnostics) -> [String] {
     let folder = folder(of: path)
     do {
       let files = try additions(to: path)
-      inspect(folder, findings)
+      inspect(folder, diagnostics)
       return files
     } catch {
-      findings.error(Place(file: folder), "cannot be read: \(error.reason)", code: error.code)
+      diagnostics.error(
+        SourceLocation(file: folder), "cannot be read: \(error.reason)", code: error.code)
       return []
     }
   }
 
   private static func read(
-    _ file: String, _ findings: Findings, _ reading: inout ConfigurationVersion.Reading,
+    _ file: String, _ diagnostics: Diagnostics, _ reading: inout ConfigurationVersion.Reading,
     _ use: (YAMLNode?) -> Void
   ) {
     do {
       let bytes = try FileSystem.contents(of: file, upTo: Limits.configurationBytes)
       reading.add(file, bytes)
-      inspect(file, findings)
-      do throws(Finding) {
-        use(try YAMLDocument.root(of: bytes, file: file, findings))
+      inspect(file, diagnostics)
+      do throws(Diagnostic) {
+        use(try YAMLDocument.root(of: bytes, file: file, diagnostics))
       } catch {
-        findings.error(error.place, error.text)
+        diagnostics.error(error.location, error.text)
       }
     } catch {
-      let start = Place(file: file, line: 1, column: 1)
+      let start = SourceLocation(file: file, line: 1, column: 1)
       switch error.code {
       case EFBIG:
-        findings.error(start, "is longer than \(Limits.configurationBytes >> 20) MiB")
-      case EINVAL: findings.error(start, "is not a regular file")
+        diagnostics.error(start, "is longer than \(Limits.configurationBytes >> 20) MiB")
+      case EINVAL: diagnostics.error(start, "is not a regular file")
       default:
-        findings.error(Place(file: file), "cannot be read: \(error.reason)", code: error.code)
+        diagnostics.error(
+          SourceLocation(file: file), "cannot be read: \(error.reason)", code: error.code)
       }
     }
   }
 
   /// Whoever can write the configuration can have any token made, so it must not be everybody.
-  private static func inspect(_ path: String, _ findings: Findings) {
+  private static func inspect(_ path: String, _ diagnostics: Diagnostics) {
     guard let status = try? FileSystem.status(of: path) else { return }
-    let start = Place(file: path, line: 1, column: 1)
+    let start = SourceLocation(file: path, line: 1, column: 1)
     if status.mode & 0o002 != 0, status.kind != .folder || status.mode & 0o1000 == 0 {
-      findings.error(start, "can be written by everybody, who could have any token made: chmod o-w")
+      diagnostics.error(
+        start, "can be written by everybody, who could have any token made: chmod o-w")
     } else if !Accounts.trusted.contains(status.owner) {
-      findings.warn(
+      diagnostics.warn(
         start,
         "belongs to \(Accounts.describe(user: status.owner)), who can have any token made")
     }

@@ -2,46 +2,48 @@ import Rotation
 
 /// Turns the YAML of one configuration into `Settings`, and keeps all that is wrong with it.
 struct ConfigurationReader {
-  private let findings: Findings
-  private var signing: (settings: SigningSettings, secretPlace: Place)?
+  private let diagnostics: Diagnostics
+  private var signing: (settings: SigningSettings, secretLocation: SourceLocation)?
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
-  private var accessPlaces: [String: [Place]] = [:]
-  private var hookPlaces: [String: [Place]] = [:]
+  private var accessLocations: [String: [SourceLocation]] = [:]
+  private var hookLocations: [String: [SourceLocation]] = [:]
   private var socket: SocketSettings?
   private var files: [String] = []
-  private var deliveryPlaces: [(delivery: Delivery, place: Place)] = []
-  private var firstNamed: [String: Place] = [:]
-  private var firstAt: [Path: Place] = [:]
+  private var deliveryLocations: [(delivery: Delivery, location: SourceLocation)] = []
+  private var firstNamed: [String: SourceLocation] = [:]
+  private var firstAt: [Path: SourceLocation] = [:]
 
-  init(_ findings: Findings) { self.findings = findings }
+  init(_ diagnostics: Diagnostics) { self.diagnostics = diagnostics }
 
   /// What could be read, once every file was; only without errors in the findings is it all. Nil
   /// when not even `signing` could.
   var settings: Settings? {
     guard let signing else { return nil }
     return Settings(
-      signing: signing.settings, secretPlace: signing.secretPlace, defaults: defaults,
-      identities: identities, accessPlaces: accessPlaces, hookPlaces: hookPlaces, socket: socket,
+      signing: signing.settings, secretLocation: signing.secretLocation, defaults: defaults,
+      identities: identities, accessLocations: accessLocations, hookLocations: hookLocations,
+      socket: socket,
       files: files,
-      deliveryPlaces: deliveryPlaces)
+      deliveryLocations: deliveryLocations)
   }
 
   /// Reads the main file.
   mutating func readMain(_ root: YAMLNode?, file: String) {
     files.append(file)
     guard let root else {
-      findings.error(
-        Place(file: file, line: 1, column: 1),
+      diagnostics.error(
+        SourceLocation(file: file, line: 1, column: 1),
         "is empty: it must have \"signing\" and \"identities\"")
       return
     }
     guard
       let section = Section(
-        root, "the configuration", keys: ["signing", "defaults", "socket", "identities"], findings)
+        root, "the configuration", keys: ["signing", "defaults", "socket", "identities"],
+        diagnostics)
     else { return }
     if let node = section.required("signing", "where the secret comes from") {
-      signing = findings.discreetly { readSigning(node) }
+      signing = diagnostics.redacting { readSigning(node) }
     }
     if let node = section["defaults"] { readDefaults(node) }
     if let node = section["socket"] { socket = readSocket(node) }
@@ -54,7 +56,7 @@ struct ConfigurationReader {
   mutating func readAddition(_ root: YAMLNode?, file: String) {
     files.append(file)
     guard let root else { return }
-    guard let section = Section(root, "an added file", keys: ["identities"], findings) else {
+    guard let section = Section(root, "an added file", keys: ["identities"], diagnostics) else {
       return
     }
     if let node = section["identities"] { readIdentities(node) }
@@ -62,17 +64,17 @@ struct ConfigurationReader {
 
   // MARK: Sections
 
-  private func readSigning(_ node: YAMLNode) -> (SigningSettings, Place)? {
+  private func readSigning(_ node: YAMLNode) -> (SigningSettings, SourceLocation)? {
     guard
       let section = Section(
-        node, "signing", keys: ["algorithm", "secret", "allow_weak_secret"], findings)
+        node, "signing", keys: ["algorithm", "secret", "allow_weak_secret"], diagnostics)
     else { return nil }
     let algorithms = Algorithm.allCases.map(\.rawValue)
     let algorithm = section["algorithm"].map {
-      findings.choice($0, section.path("algorithm"), of: algorithms)
+      diagnostics.choice($0, section.path("algorithm"), of: algorithms)
     }
     let allowWeak = section["allow_weak_secret"].map {
-      findings.bool($0, section.path("allow_weak_secret"))
+      diagnostics.bool($0, section.path("allow_weak_secret"))
     }
     guard let secret = section.required("secret", "one of env, file, credential"),
       let (source, encoding) = readSecret(secret)
@@ -80,17 +82,17 @@ struct ConfigurationReader {
     let settings = SigningSettings(
       algorithm: algorithm.flatMap(\.self).flatMap(Algorithm.init(rawValue:)) ?? .hs256,
       source: source, encoding: encoding, allowWeak: allowWeak.flatMap(\.self) ?? false)
-    return (settings, secret.place)
+    return (settings, secret.location)
   }
 
   private func readSecret(_ node: YAMLNode) -> (SecretSource, SecretEncoding)? {
     guard
-      let (kind, value, section) = findings.single(
+      let (kind, value, section) = diagnostics.single(
         node, "signing.secret", of: ["env", "file", "credential"], beside: ["encoding"])
     else { return nil }
     let encodings = SecretEncoding.allCases.map(\.rawValue)
     let encoding = section["encoding"].map {
-      findings.choice($0, section.path("encoding"), of: encodings)
+      diagnostics.choice($0, section.path("encoding"), of: encodings)
     }
     guard let source = readSource(value, kind, section.path(kind)) else { return nil }
     return (source, encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8)
@@ -98,21 +100,21 @@ struct ConfigurationReader {
 
   private func readSource(_ node: YAMLNode, _ kind: String, _ name: String) -> SecretSource? {
     switch kind {
-    case "file": return findings.path(node, name).map(SecretSource.file)
+    case "file": return diagnostics.path(node, name).map(SecretSource.file)
     case "env":
-      guard let variable = findings.word(node, name) else { return nil }
-      guard Findings.isVariable(variable) else {
-        findings.error(node.place, "\(name) \(Findings.variableRule)")
+      guard let variable = diagnostics.word(node, name) else { return nil }
+      guard Diagnostics.isVariable(variable) else {
+        diagnostics.error(node.location, "\(name) \(Diagnostics.variableRule)")
         return nil
       }
       return .env(variable)
     default:
-      guard let id = findings.word(node, name) else { return nil }
+      guard let id = diagnostics.word(node, name) else { return nil }
       guard !id.utf8.contains(UInt8(ascii: "/")), id != ".", id != "..",
         id.utf8.count <= Limits.nameBytes
       else {
-        findings.error(
-          node.place,
+        diagnostics.error(
+          node.location,
           "\(name) must be the id of a credential (systemd.exec(5), LoadCredential=), "
             + "not a path")
         return nil
@@ -123,18 +125,18 @@ struct ConfigurationReader {
 
   private mutating func readDefaults(_ node: YAMLNode) {
     guard
-      let section = Section(node, "defaults", keys: ["lifetime", "refresh_before"], findings)
+      let section = Section(node, "defaults", keys: ["lifetime", "refresh_before"], diagnostics)
     else { return }
     readLifetimes(section, into: &defaults)
     // That the threshold is below the lifetime is asked of each identity, and here if there are
     // none to ask.
     if let key = section["lifetime"], let fault = Identity.fault(inLifetime: defaults.lifetime) {
-      findings.error(key.place, "\(section.name).\(fault)")
+      diagnostics.error(key.location, "\(section.name).\(fault)")
     } else if let fault = Identity.fault(
       inRefreshBefore: defaults.refreshBefore, lifetime: defaults.lifetime)
     {
-      findings.error(
-        (section["refresh_before"] ?? section["lifetime"] ?? node).place,
+      diagnostics.error(
+        (section["refresh_before"] ?? section["lifetime"] ?? node).location,
         "\(section.name).\(fault)")
     }
   }
@@ -144,14 +146,14 @@ struct ConfigurationReader {
   private func readLifetimes(_ section: Section, into lifetimes: inout Lifetimes) -> Bool {
     var isComplete = true
     if let node = section["lifetime"] {
-      if let value = findings.duration(node, section.path("lifetime")) {
+      if let value = diagnostics.duration(node, section.path("lifetime")) {
         lifetimes.lifetime = value
       } else {
         isComplete = false
       }
     }
     if let node = section["refresh_before"] {
-      if let value = findings.duration(node, section.path("refresh_before")) {
+      if let value = diagnostics.duration(node, section.path("refresh_before")) {
         lifetimes.refreshBefore = value
       } else {
         isComplete = false
@@ -163,50 +165,52 @@ struct ConfigurationReader {
   private mutating func readSocket(_ node: YAMLNode) -> SocketSettings? {
     guard
       let section = Section(
-        node, "socket", keys: ["path", "group", "mode", "operators", "credentials"], findings)
+        node, "socket", keys: ["path", "group", "mode", "operators", "credentials"], diagnostics)
     else { return nil }
     let path = section.required("path", "where the query socket is").flatMap {
-      findings.socketPath($0, section.path("path"))
+      diagnostics.socketPath($0, section.path("path"))
     }
-    let group = section["group"].map { findings.group($0, section.path("group")) }
-    let mode = section["mode"].map { findings.mode($0, section.path("mode")) }
+    let group = section["group"].map { diagnostics.group($0, section.path("group")) }
+    let mode = section["mode"].map { diagnostics.mode($0, section.path("mode")) }
     if let node = section["mode"], let mode = mode.flatMap(\.self), mode & 0o002 != 0 {
-      findings.warn(
-        node.place,
+      diagnostics.warn(
+        node.location,
         "socket.mode: everybody on this host may connect, for health, metrics and introspection; "
           + "tokens are for whom allow names: name the clients' group and leave mode out")
     }
     let operators = section["operators"].map {
-      findings.accessRules($0, section.path("operators"))
+      diagnostics.accessRules($0, section.path("operators"))
     }
-    let credentials = section["credentials"].map { findings.credentials($0, section) }
+    let credentials = section["credentials"].map { diagnostics.credentials($0, section) }
     guard let path else { return nil }
-    for (path, place) in [
-      (path, section["path"]?.place), (credentials?.path, credentials?.place),
+    for (path, location) in [
+      (path, section["path"]?.location), (credentials?.path, credentials?.location),
     ] {
-      if let path, let place { _ = claim(path, at: place) }
+      if let path, let location { _ = claim(path, at: location) }
     }
     return SocketSettings(
       path: path, group: group.flatMap(\.self), mode: mode.flatMap(\.self) ?? 0o660,
       credentials: credentials?.path, leastLife: credentials?.leastLife,
-      place: section["path"]?.place ?? section.place, groupPlace: section["group"]?.place,
-      credentialsPlace: credentials?.place, operators: operators ?? [],
-      operatorPlaces: section["operators"]?.items.map(\.place) ?? [])
+      location: section["path"]?.location ?? section.location,
+      groupLocation: section["group"]?.location,
+      credentialsLocation: credentials?.location, operators: operators ?? [],
+      operatorLocations: section["operators"]?.items.map(\.location) ?? [])
   }
 
   // MARK: Identities
 
   private mutating func readIdentities(_ node: YAMLNode) {
-    guard let entries = node.entries(of: "identities", findings) else { return }
+    guard let entries = node.entries(of: "identities", diagnostics) else { return }
     identities.reserveCapacity(identities.count + entries.count)
-    for (place, name, value) in entries {
+    for (location, name, value) in entries {
       if let fault = Identity.fault(inName: name) {
-        findings.error(place, "the name \(findings.shown(name)) is not allowed: \(fault)")
+        diagnostics.error(location, "the name \(diagnostics.shown(name)) is not allowed: \(fault)")
       }
       if let first = firstNamed[name] {
-        findings.error(place, "the identity \(findings.shown(name)) is already in \(first)")
+        diagnostics.error(
+          location, "the identity \(diagnostics.shown(name)) is already in \(first)")
       }
-      firstNamed[name] = place
+      firstNamed[name] = location
       readIdentity(value, name)
     }
   }
@@ -214,28 +218,28 @@ struct ConfigurationReader {
   private mutating func readIdentity(_ node: YAMLNode, _ name: String) {
     guard
       let section = Section(
-        node, "identities.\(findings.step(name))",
+        node, "identities.\(diagnostics.step(name))",
         keys: [
           "user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow",
           "on_rotate",
         ],
-        findings)
+        diagnostics)
     else { return }
     let userID = section.required("user_id", "whom the token speaks for").flatMap {
       readUserID($0, section.path("user_id"))
     }
     let role = section.required("role", "viewer, operator or admin").flatMap {
-      findings.choice($0, section.path("role"), of: Role.allCases.map(\.rawValue))
+      diagnostics.choice($0, section.path("role"), of: Role.allCases.map(\.rawValue))
     }.flatMap(Role.init(rawValue:))
     var lifetimes = defaults
     let hasLifetimes =
       readLifetimes(section, into: &lifetimes) && checkLifetimes(section, lifetimes)
-    let claims = section["claims"].map { findings.claims($0, section.path("claims")) } ?? []
+    let claims = section["claims"].map { diagnostics.claims($0, section.path("claims")) } ?? []
     let deliveries = readDeliveries(section)
-    let access = section["allow"].map { findings.accessRules($0, section.path("allow")) } ?? []
-    accessPlaces[name] = section["allow"]?.items.map(\.place)
-    let hooks = section["on_rotate"].map { findings.hooks($0, section.path("on_rotate")) } ?? []
-    hookPlaces[name] = section["on_rotate"]?.items.map(\.place)
+    let access = section["allow"].map { diagnostics.accessRules($0, section.path("allow")) } ?? []
+    accessLocations[name] = section["allow"]?.items.map(\.location)
+    let hooks = section["on_rotate"].map { diagnostics.hooks($0, section.path("on_rotate")) } ?? []
+    hookLocations[name] = section["on_rotate"]?.items.map(\.location)
     guard let userID, let role, hasLifetimes, let claims else { return }
     do {
       let identity = try Identity(
@@ -243,21 +247,21 @@ struct ConfigurationReader {
         refreshBefore: lifetimes.refreshBefore, deliveries: deliveries, access: access,
         hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
       if let warning = identity.shortWindowWarning {
-        findings.warn(section.place, "\(section.name): \(warning)")
+        diagnostics.warn(section.location, "\(section.name): \(warning)")
       }
       identities.append(identity)
     } catch {
       // What has a place of its own was reported there.
       if Identity.fault(inName: name) == nil {
-        findings.error(section.place, "\(section.name): \(error)")
+        diagnostics.error(section.location, "\(section.name): \(error)")
       }
     }
   }
 
   private func readUserID(_ node: YAMLNode, _ name: String) -> String? {
-    guard let userID = findings.string(node, name) else { return nil }
+    guard let userID = diagnostics.string(node, name) else { return nil }
     if let fault = Identity.fault(inUserID: userID) {
-      findings.error(node.place, "\(name): \(fault)")
+      diagnostics.error(node.location, "\(name): \(fault)")
       return nil
     }
     return userID
@@ -265,7 +269,7 @@ struct ConfigurationReader {
 
   private func checkLifetimes(_ section: Section, _ lifetimes: Lifetimes) -> Bool {
     if let node = section["lifetime"], let fault = Identity.fault(inLifetime: lifetimes.lifetime) {
-      findings.error(node.place, "\(section.name).\(fault)")
+      diagnostics.error(node.location, "\(section.name).\(fault)")
       return false
     }
     guard section["lifetime"] != nil || section["refresh_before"] != nil,
@@ -276,8 +280,8 @@ struct ConfigurationReader {
       return Identity.fault(inRefreshBefore: lifetimes.refreshBefore, lifetime: lifetimes.lifetime)
         == nil && Identity.fault(inLifetime: lifetimes.lifetime) == nil
     }
-    let place = (section["refresh_before"] ?? section["lifetime"])?.place ?? section.place
-    findings.error(place, "\(section.name).\(fault)")
+    let location = (section["refresh_before"] ?? section["lifetime"])?.location ?? section.location
+    diagnostics.error(location, "\(section.name).\(fault)")
     return false
   }
 
@@ -285,11 +289,11 @@ struct ConfigurationReader {
 
   private mutating func readDeliveries(_ section: Section) -> [Delivery] {
     guard let node = section["deliver"],
-      let nodes = findings.list(node, section.path("deliver"))
+      let nodes = diagnostics.list(node, section.path("deliver"))
     else { return [] }
     if nodes.count > Limits.deliveries {
-      findings.error(
-        node.place,
+      diagnostics.error(
+        node.location,
         "\(section.path("deliver")) has \(nodes.count) deliveries: "
           + "at most \(Limits.deliveries) are allowed")
       return []
@@ -300,19 +304,20 @@ struct ConfigurationReader {
   }
 
   private mutating func readDelivery(_ node: YAMLNode, _ name: String) -> Delivery? {
-    guard let (delivery, place) = findings.delivery(node, name), claim(delivery.path, at: place)
+    guard let (delivery, location) = diagnostics.delivery(node, name),
+      claim(delivery.path, at: location)
     else { return nil }
-    deliveryPlaces.append((delivery, place))
+    deliveryLocations.append((delivery, location))
     return delivery
   }
 
   /// Notes that something is made at `path`; false, and an error, when something else is.
-  private mutating func claim(_ path: Path, at place: Place) -> Bool {
+  private mutating func claim(_ path: Path, at location: SourceLocation) -> Bool {
     if let first = firstAt[path] {
-      findings.error(place, "\(path) is already delivered to in \(first)")
+      diagnostics.error(location, "\(path) is already delivered to in \(first)")
       return false
     }
-    firstAt[path] = place
+    firstAt[path] = location
     return true
   }
 }

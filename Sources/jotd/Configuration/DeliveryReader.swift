@@ -1,9 +1,9 @@
 import Rotation
 
 /// Reads one entry of a `deliver` list.
-extension Findings {
+extension Diagnostics {
   /// The delivery, and where its path stands; nil, and errors, when it is wrong.
-  func delivery(_ node: YAMLNode, _ name: String) -> (Delivery, Place)? {
+  func delivery(_ node: YAMLNode, _ name: String) -> (Delivery, SourceLocation)? {
     let isSocket = node.hasKey("socket")
     let keys =
       isSocket
@@ -21,26 +21,28 @@ extension Findings {
         section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
     guard let delivery else { return nil }
     if let node = section["mode"], let mode = mode.flatMap(\.self) {
-      warnOfEverybody(mode, isSocket: isSocket, node.place, section.path("mode"))
+      warnOfEverybody(mode, isSocket: isSocket, node.location, section.path("mode"))
     }
-    return (delivery, (section["file"] ?? section["socket"])?.place ?? section.place)
+    return (delivery, (section["file"] ?? section["socket"])?.location ?? section.location)
   }
 
   /// To connect to a socket takes the permission to write (unix(7)).
-  private func warnOfEverybody(_ mode: UInt16, isSocket: Bool, _ place: Place, _ name: String) {
+  private func warnOfEverybody(
+    _ mode: UInt16, isSocket: Bool, _ location: SourceLocation, _ name: String
+  ) {
     if !isSocket, mode & 0o026 == 0o020 {
       return warn(
-        place,
+        location,
         "\(name): whoever is in the group may overwrite the token: to read it, 0640 is enough")
     }
     guard mode & (isSocket ? 0o002 : 0o006) != 0 else { return }
-    let deed =
+    let operation =
       isSocket
       ? "have the token by connecting"
       : mode & 0o004 != 0 ? "read the token" : "overwrite the token"
     warn(
-      place,
-      "\(name): everybody on this host may \(deed): name the client's group and leave mode out, or "
+      location,
+      "\(name): everybody on this host may \(operation): name the client's group and leave mode out, or "
         + "its user")
   }
 
@@ -77,7 +79,7 @@ extension Findings {
       ?? "token"
     if let name, name != "env", let node = section["variable"] {
       error(
-        node.place, "\(section.path("variable")) is only for format: env")
+        node.location, "\(section.path("variable")) is only for format: env")
       return nil
     }
     switch name {
@@ -88,8 +90,8 @@ extension Findings {
       guard let node = section.required("variable", "the name before the = for format: env"),
         let variable = word(node, section.path("variable"))
       else { return nil }
-      guard Findings.isVariable(variable) else {
-        error(node.place, "\(section.path("variable")) \(Findings.variableRule)")
+      guard Diagnostics.isVariable(variable) else {
+        error(node.location, "\(section.path("variable")) \(Diagnostics.variableRule)")
         return nil
       }
       return .env(variable: variable)

@@ -2,12 +2,12 @@ import Glibc
 import Rotation
 
 /// Reads `on_rotate`.
-extension Findings {
+extension Diagnostics {
   /// The hooks of a list; those that are wrong leave an error.
   func hooks(_ node: YAMLNode, _ name: String) -> [Hook] {
     guard let nodes = list(node, name) else { return [] }
     guard nodes.count <= Limits.hooks else {
-      error(node.place, "\(name) has \(nodes.count) hooks: at most \(Limits.hooks) are allowed")
+      error(node.location, "\(name) has \(nodes.count) hooks: at most \(Limits.hooks) are allowed")
       return []
     }
     return nodes.enumerated().compactMap { index, node in hook(node, "\(name)[\(index)]") }
@@ -27,10 +27,10 @@ extension Findings {
 
   private func signal(_ node: YAMLNode, _ name: String) -> Hook? {
     guard let section = Section(node, name, keys: ["pid_file", "signal"], self) else { return nil }
-    let file = section.required("pid_file", "the file that holds the number of the process").flatMap
-    {
-      path($0, section.path("pid_file"))
-    }
+    let file = section.required("pid_file", "the file that holds the number of the process")
+      .flatMap {
+        path($0, section.path("pid_file"))
+      }
     let allowed = ["HUP", "USR1", "USR2", "INT", "TERM", "WINCH", "CONT"]
     let numbers = [SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGTERM, SIGWINCH, SIGCONT]
     let signal = section.required("signal", "one of \(allowed.joined(separator: ", "))").flatMap {
@@ -44,13 +44,14 @@ extension Findings {
     guard let nodes = list(node, name) else { return nil }
     let words = nodes.enumerated().map { index, node -> String? in
       guard case .scalar(let text, _) = node.content, !text.utf8.contains(0) else {
-        error(node.place, "\(name)[\(index)] must be a word of the command, not \(node.kind)")
+        error(node.location, "\(name)[\(index)] must be a word of the command, not \(node.kind)")
         return nil
       }
       return text
     }
     guard let program = nodes.first, (1...Limits.hookWords).contains(nodes.count) else {
-      error(node.place, "\(name) must have 1 to \(Limits.hookWords) words: a program and arguments")
+      error(
+        node.location, "\(name) must have 1 to \(Limits.hookWords) words: a program and arguments")
       return nil
     }
     guard path(program, "\(name)[0]") != nil, !words.contains(nil) else { return nil }
@@ -58,7 +59,7 @@ extension Findings {
     let bytes = all.map(\.count).reduce(0, +)
     guard bytes <= Limits.hookCommandBytes else {
       error(
-        node.place,
+        node.location,
         "the words of \(name) have \(bytes) bytes: at most \(Limits.hookCommandBytes) are allowed")
       return nil
     }

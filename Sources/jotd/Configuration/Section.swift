@@ -5,22 +5,22 @@ import Rotation
 struct Section {
   /// Where it stands in the document, for people: `identities.front-door`.
   let name: String
-  let place: Place
+  let location: SourceLocation
   private let values: [String: YAMLNode]
-  private let findings: Findings
+  private let diagnostics: Diagnostics
 
   /// Nil, and an error, when `node` is no map.
-  init?(_ node: YAMLNode, _ name: String, keys: [String], _ findings: Findings) {
-    guard let entries = node.entries(of: name, known: keys, findings) else { return nil }
+  init?(_ node: YAMLNode, _ name: String, keys: [String], _ diagnostics: Diagnostics) {
+    guard let entries = node.entries(of: name, known: keys, diagnostics) else { return nil }
     var values: [String: YAMLNode] = [:]
     for (key, text, value) in entries {
       if keys.contains(text) {
         values[text] = value
       } else {
-        let nearest = findings.isFull ? nil : nearest(to: text, among: keys)
+        let nearest = diagnostics.isFull ? nil : nearest(to: text, among: keys)
         let hint = nearest.map { "; did you mean \"\($0)\"?" } ?? "."
-        let named = findings.named(key: text, isNearAWord: nearest != nil)
-        findings.error(
+        let named = diagnostics.named(key: text, isNearAWord: nearest != nil)
+        diagnostics.error(
           key,
           (named.hasPrefix("the key ")
             ? "unknown \(named.dropFirst(4)) in \(name)" : "\(named) is unknown in \(name)")
@@ -29,8 +29,8 @@ struct Section {
     }
     self.name = name
     self.values = values
-    self.findings = findings
-    place = node.place
+    self.diagnostics = diagnostics
+    location = node.location
   }
 
   subscript(key: String) -> YAMLNode? { values[key] }
@@ -38,7 +38,7 @@ struct Section {
   /// The value of a key that must be there; nil, and an error, when it is not.
   func required(_ key: String, _ meaning: String) -> YAMLNode? {
     if let node = values[key] { return node }
-    findings.error(place, "\(name) lacks the key \"\(key)\": \(meaning)")
+    diagnostics.error(location, "\(name) lacks the key \"\(key)\": \(meaning)")
     return nil
   }
 
@@ -46,7 +46,7 @@ struct Section {
   func path(_ key: String) -> String { "\(name).\(key)" }
 }
 
-extension Findings {
+extension Diagnostics {
   /// Reads a map that must have exactly one of `kinds`, and may have `others`; nil, and an error,
   /// otherwise.
   func single(
@@ -56,7 +56,7 @@ extension Findings {
     let named = kinds.filter { section[$0] != nil }
     guard named.count == 1, let value = section[named[0]] else {
       error(
-        node.place,
+        node.location,
         "\(name) must name one of \(kinds.joined(separator: ", ")): it names "
           + (named.isEmpty ? "none" : named.joined(separator: " and ")))
       return nil
@@ -69,31 +69,32 @@ extension YAMLNode {
   /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
   /// the node is no map. `known` are keys that may be repeated in any case.
   func entries(
-    of name: String, known: [String] = [], _ findings: Findings
-  ) -> [(place: Place, key: String, value: YAMLNode)]? {
+    of name: String, known: [String] = [], _ diagnostics: Diagnostics
+  ) -> [(location: SourceLocation, key: String, value: YAMLNode)]? {
     guard case .map(let pairs) = content else {
-      findings.error(place, "\(name) must be a map (key: value lines), not \(kind)")
+      diagnostics.error(location, "\(name) must be a map (key: value lines), not \(kind)")
       return nil
     }
-    var entries: [(Place, String, YAMLNode)] = []
+    var entries: [(SourceLocation, String, YAMLNode)] = []
     // By bytes: JSON and YAML tell names apart that are equal as Swift's strings.
-    var seen: [[UInt8]: Place] = [:]
+    var seen: [[UInt8]: SourceLocation] = [:]
     for (key, value) in pairs {
       guard case .scalar(let text, let isPlain) = key.content else {
-        findings.error(key.place, "a key of \(name) must be a word, not \(key.kind)")
+        diagnostics.error(key.location, "a key of \(name) must be a word, not \(key.kind)")
         continue
       }
       if isPlain, text == "<<" {
-        findings.error(
-          key.place, "merge keys (<<) are not part of YAML 1.2's core schema: write the values out")
+        diagnostics.error(
+          key.location,
+          "merge keys (<<) are not part of YAML 1.2's core schema: write the values out")
       } else if let first = seen[Array(text.utf8)] {
-        findings.error(
-          key.place,
-          "\(findings.named(key: text, isNearAWord: known.contains(text))) occurs twice in \(name): "
+        diagnostics.error(
+          key.location,
+          "\(diagnostics.named(key: text, isNearAWord: known.contains(text))) occurs twice in \(name): "
             + "first in line \(first.line)")
       } else {
-        seen[Array(text.utf8)] = key.place
-        entries.append((key.place, text, value))
+        seen[Array(text.utf8)] = key.location
+        entries.append((key.location, text, value))
       }
     }
     return entries

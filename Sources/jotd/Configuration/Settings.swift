@@ -4,12 +4,12 @@ import Rotation
 struct Settings {
   let signing: SigningSettings
   /// Where `secret:` stands.
-  let secretPlace: Place
+  let secretLocation: SourceLocation
   let defaults: Lifetimes
   let identities: [Identity]
   /// Where the access rules and the hooks of each identity stand, in their order.
-  let accessPlaces: [String: [Place]]
-  let hookPlaces: [String: [Place]]
+  let accessLocations: [String: [SourceLocation]]
+  let hookLocations: [String: [SourceLocation]]
   /// Nil when no query socket is configured.
   let socket: SocketSettings?
   /// The files that were read.
@@ -17,12 +17,12 @@ struct Settings {
   /// What tells whether they changed since.
   var version: ConfigurationVersion?
   /// Where each delivery stands, for findings about the host: in the order of `identities`.
-  let deliveryPlaces: [(delivery: Delivery, place: Place)]
+  let deliveryLocations: [(delivery: Delivery, location: SourceLocation)]
 }
 
 extension Settings {
   /// How many deliveries are sockets, which take descriptors all the time.
-  var listeningDeliveries: Int { deliveryPlaces.count { !$0.delivery.isLasting } }
+  var listeningDeliveries: Int { deliveryLocations.count { !$0.delivery.isLasting } }
 }
 
 /// How long tokens live, where an identity does not say otherwise.
@@ -42,13 +42,13 @@ struct SocketSettings {
   /// for half of the identity's lifetime.
   let leastLife: Duration?
   /// Where `path`, `group` and `credentials` stand.
-  let place: Place
-  let groupPlace: Place?
-  let credentialsPlace: Place?
+  let location: SourceLocation
+  let groupLocation: SourceLocation?
+  let credentialsLocation: SourceLocation?
   /// Who may rotate, reload and read every token, beside root and jotd's own user.
   let operators: [AccessRule]
   /// Where each of these stands, in their order.
-  let operatorPlaces: [Place]
+  let operatorLocations: [SourceLocation]
 }
 
 extension SocketSettings {
@@ -56,21 +56,22 @@ extension SocketSettings {
   struct Named: Sendable {
     let name: String
     let path: Path
-    let place: Place
+    let location: SourceLocation
     /// Those of the query socket; the credential socket is for root alone.
     let group: UInt32?
     let mode: UInt16
 
     /// Whether systemd makes it: then its folder is of no concern.
-    var isHandedOver: Bool { HandedOver.has(name, path) }
+    var isHandedOver: Bool { SocketActivation.has(name, path) }
   }
 
   /// The sockets that are to be made.
-  var places: [Named] {
-    [Named(name: "query", path: path, place: place, group: group, mode: mode)]
+  var locations: [Named] {
+    [Named(name: "query", path: path, location: location, group: group, mode: mode)]
       + [credentials].compactMap(\.self).map {
         Named(
-          name: "credentials", path: $0, place: credentialsPlace ?? place, group: nil, mode: 0o600)
+          name: "credentials", path: $0, location: credentialsLocation ?? location, group: nil,
+          mode: 0o600)
       }
   }
 }

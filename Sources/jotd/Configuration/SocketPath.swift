@@ -24,14 +24,14 @@ enum SocketPath {
   /// The same for the content of the file.
   static func read(_ bytes: [UInt8], _ file: String) -> Reading {
     let root = YAMLDocument.beginning(of: bytes, until: "socket")
-    let findings = Findings()
+    let diagnostics = Diagnostics()
     if let socket = root?["socket"] {
-      if let path = socket["path"].flatMap({ findings.socketPath($0, "socket.path") }) {
+      if let path = socket["path"].flatMap({ diagnostics.socketPath($0, "socket.path") }) {
         return .path(path)
       }
       return .unknown("\(file) has a socket: without a path that can be used")
     }
-    let isWhole = (try? YAMLDocument.root(of: bytes, file: file, findings)) != nil
+    let isWhole = (try? YAMLDocument.root(of: bytes, file: file, diagnostics)) != nil
     return isWhole ? .none : .unknown("\(file) cannot be read as far as socket.path")
   }
 }

@@ -2,7 +2,7 @@ import Rotation
 
 /// Readers of single values. Each returns nil, and leaves an error, when the node is not what it
 /// must be; `name` is the value's path in the document.
-extension Findings {
+extension Diagnostics {
   func string(_ node: YAMLNode, _ name: String) -> String? {
     guard case .scalar(let text, let isPlain) = node.content else {
       return refuse(node, name, "a string")
@@ -11,7 +11,7 @@ extension Findings {
     if case .string = CoreScalar(text) { return text }
     if case .null = CoreScalar(text) { return refuse(node, name, "a string") }
     let example = !isDiscreet && Quoting.isWord(text) ? ", \"\(text)\"" : ""
-    error(node.place, "\(name) must be a string, not \(node.kind): write it in quotes\(example)")
+    error(node.location, "\(name) must be a string, not \(node.kind): write it in quotes\(example)")
     return nil
   }
 
@@ -36,7 +36,7 @@ extension Findings {
     let nearest = nearest(to: text, among: choices)
     let hint = nearest.map { "; did you mean \"\($0)\"?" } ?? ""
     error(
-      node.place,
+      node.location,
       "\(name) must be one of \(choices.joined(separator: ", ")), "
         + "not \(shownValue(text, isNearAWord: nearest != nil))\(hint)")
     return nil
@@ -68,7 +68,7 @@ extension Findings {
       && !names.contains { ["", ".", ".."].contains(Substring($0)) }
     guard isClean else {
       error(
-        node.place,
+        node.location,
         "\(name) must be an absolute path to a file, without \"//\", \".\" and \"..\": "
           + "not \(shownValue(text))")
       return nil
@@ -77,7 +77,7 @@ extension Findings {
       names.allSatisfy({ $0.count <= Limits.nameBytes })
     else {
       error(
-        node.place,
+        node.location,
         "\(name) is too long: a path has at most \(Limits.pathBytes) bytes, "
           + "a name in it \(Limits.nameBytes)")
       return nil
@@ -99,7 +99,7 @@ extension Findings {
     if case .scalar(let text, _) = node.content, shown != "nothing" {
       shown = shownValue(text)
     }
-    error(node.place, "\(name) must be \(allowed), not \(shown)")
+    error(node.location, "\(name) must be \(allowed), not \(shown)")
     return nil
   }
 }

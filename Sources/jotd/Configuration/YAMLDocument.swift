@@ -11,7 +11,7 @@ struct YAMLNode {
   }
 
   let content: Content
-  let place: Place
+  let location: SourceLocation
   /// Nodes in it, itself and those behind aliases included.
   fileprivate let weight: Int
   /// Collections within each other, itself included; 0 for a scalar.
@@ -26,22 +26,23 @@ enum YAMLDocument {
   /// The root of the one document in `bytes`; nil for an empty one. Throws the first error of
   /// syntax, and what would be dangerous to follow: anchor bombs, deep nesting, foreign tags.
   static func root(
-    of bytes: [UInt8], file: String, _ findings: Findings
-  ) throws(Finding) -> YAMLNode? {
+    of bytes: [UInt8], file: String, _ diagnostics: Diagnostics
+  ) throws(Diagnostic) -> YAMLNode? {
     if let name = foreignEncoding(bytes) {
-      throw Finding(
-        place: Place(file: file, line: 1, column: 1),
+      throw Diagnostic(
+        location: SourceLocation(file: file, line: 1, column: 1),
         text: "is written in \(name), which jotd does not read: save it as UTF-8")
     }
     var parser = unsafe yaml_parser_t()
     guard unsafe yaml_parser_initialize(&parser) == 1 else {
-      throw Finding(place: Place(file: file), text: "libyaml could not be set up: out of memory")
+      throw Diagnostic(
+        location: SourceLocation(file: file), text: "libyaml could not be set up: out of memory")
     }
     defer { unsafe yaml_parser_delete(&parser) }
-    let result = unsafe bytes.withUnsafeBufferPointer { buffer -> Result<YAMLNode?, Finding> in
+    let result = unsafe bytes.withUnsafeBufferPointer { buffer -> Result<YAMLNode?, Diagnostic> in
       unsafe yaml_parser_set_input_string(&parser, buffer.baseAddress, buffer.count)
-      do throws(Finding) {
-        var composer = Composer(file: file, findings)
+      do throws(Diagnostic) {
+        var composer = Composer(file: file, diagnostics)
         while try !composer.take(unsafe nextEvent(&parser, file, bytes)) {}
         return .success(composer.root)
       } catch {
@@ -59,11 +60,11 @@ enum YAMLDocument {
       return nil
     }
     defer { unsafe yaml_parser_delete(&parser) }
-    var composer = Composer(file: "", Findings())
+    var composer = Composer(file: "", Diagnostics())
     var offset: Int?
     unsafe bytes.withUnsafeBufferPointer { buffer in
       unsafe yaml_parser_set_input_string(&parser, buffer.baseAddress, buffer.count)
-      do throws(Finding) {
+      do throws(Diagnostic) {
         while try !composer.take(unsafe nextEvent(&parser, "", bytes)) {
           if composer.hasRead(key) { break }
         }
@@ -90,37 +91,38 @@ enum YAMLDocument {
 
   private static func nextEvent(
     _ parser: inout yaml_parser_t, _ file: String, _ bytes: [UInt8]
-  ) throws(Finding) -> Event {
+  ) throws(Diagnostic) -> Event {
     var event = unsafe yaml_event_t()
     guard unsafe yaml_parser_parse(&parser, &event) == 1 else {
       throw unsafe fault(parser, file, bytes)
     }
     defer { unsafe yaml_event_delete(&event) }
-    let place = Place(
+    let location = SourceLocation(
       file: file, line: unsafe event.start_mark.line + 1,
       column: unsafe event.start_mark.column + 1)
     switch unsafe event.type {
-    case YAML_DOCUMENT_START_EVENT: return Event(kind: .documentStart, place: place)
-    case YAML_STREAM_END_EVENT: return Event(kind: .streamEnd, place: place)
+    case YAML_DOCUMENT_START_EVENT: return Event(kind: .documentStart, location: location)
+    case YAML_STREAM_END_EVENT: return Event(kind: .streamEnd, location: location)
     case YAML_ALIAS_EVENT:
-      return Event(kind: .alias(unsafe text(event.data.alias.anchor) ?? ""), place: place)
+      return Event(kind: .alias(unsafe text(event.data.alias.anchor) ?? ""), location: location)
     case YAML_SCALAR_EVENT:
       let scalar = unsafe event.data.scalar
       let content = unsafe String(
         decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
       return unsafe Event(
-        kind: .scalar(content, isPlain: scalar.plain_implicit == 1), place: place,
+        kind: .scalar(content, isPlain: scalar.plain_implicit == 1), location: location,
         anchor: text(scalar.anchor), tag: text(scalar.tag))
     case YAML_SEQUENCE_START_EVENT:
       let start = unsafe event.data.sequence_start
       return unsafe Event(
-        kind: .listStart, place: place, anchor: text(start.anchor), tag: text(start.tag))
+        kind: .listStart, location: location, anchor: text(start.anchor), tag: text(start.tag))
     case YAML_MAPPING_START_EVENT:
       let start = unsafe event.data.mapping_start
       return unsafe Event(
-        kind: .mapStart, place: place, anchor: text(start.anchor), tag: text(start.tag))
-    case YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT: return Event(kind: .end, place: place)
-    default: return Event(kind: .other, place: place)
+        kind: .mapStart, location: location, anchor: text(start.anchor), tag: text(start.tag))
+    case YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT:
+      return Event(kind: .end, location: location)
+    default: return Event(kind: .other, location: location)
     }
   }
 
@@ -130,7 +132,7 @@ enum YAMLDocument {
 
   private static func fault(
     _ parser: yaml_parser_t, _ file: String, _ bytes: [UInt8]
-  ) -> Finding {
+  ) -> Diagnostic {
     let problem = unsafe parser.problem.map { unsafe String(cString: $0) } ?? "no valid YAML"
     let context = unsafe parser.context.map { unsafe String(cString: $0) + ": " } ?? ""
     guard unsafe parser.error != YAML_READER_ERROR else {
@@ -138,12 +140,13 @@ enum YAMLDocument {
       let before = bytes.prefix(unsafe parser.problem_offset)
       let line = before.count { $0 == 0x0a } + 1
       let column = before.count - (before.lastIndex(of: 0x0a).map { $0 + 1 } ?? 0) + 1
-      return Finding(
-        place: Place(file: file, line: line, column: column), text: "not YAML: \(problem)")
+      return Diagnostic(
+        location: SourceLocation(file: file, line: line, column: column),
+        text: "not YAML: \(problem)")
     }
     let mark = unsafe parser.problem_mark
-    return Finding(
-      place: Place(file: file, line: mark.line + 1, column: mark.column + 1),
+    return Diagnostic(
+      location: SourceLocation(file: file, line: mark.line + 1, column: mark.column + 1),
       text: "not YAML: \(context)\(problem)\(hint(mark, bytes))")
   }
 }
@@ -165,7 +168,7 @@ private struct Event {
   }
 
   let kind: Kind
-  let place: Place
+  let location: SourceLocation
   var anchor: String?
   var tag: String?
 }
@@ -174,7 +177,7 @@ private struct Event {
 private struct Composer {
   private struct Open {
     let isMap: Bool
-    let place: Place
+    let location: SourceLocation
     let anchor: String?
     var children: [YAMLNode] = []
     var weight = 1
@@ -188,27 +191,27 @@ private struct Composer {
   private var anchors: [String: YAMLNode] = [:]
   private var openAnchors: Set<String> = []
 
-  private let findings: Findings
+  private let diagnostics: Diagnostics
 
-  init(file: String, _ findings: Findings) {
+  init(file: String, _ diagnostics: Diagnostics) {
     self.file = file
-    self.findings = findings
+    self.diagnostics = diagnostics
   }
 
   /// Takes one event; true when it was the last.
-  mutating func take(_ event: Event) throws(Finding) -> Bool {
+  mutating func take(_ event: Event) throws(Diagnostic) -> Bool {
     switch event.kind {
     case .streamEnd: return true
     case .other: break
     case .documentStart:
       documents += 1
       guard documents == 1 else {
-        throw Finding(place: event.place, text: "a second YAML document: only one is read")
+        throw Diagnostic(location: event.location, text: "a second YAML document: only one is read")
       }
-    case .alias(let name): try add(alias(name, at: event.place))
+    case .alias(let name): try add(alias(name, at: event.location))
     case .scalar(let text, let isPlain):
       let scalar = YAMLNode.Content.scalar(text, isPlain: resolves(text, isPlain, event))
-      try close(scalar, event.anchor, event.place, weight: 1, depth: 0)
+      try close(scalar, event.anchor, event.location, weight: 1, depth: 0)
     case .listStart, .mapStart: try begin(event)
     case .end:
       let collection = open.removeLast()
@@ -221,7 +224,7 @@ private struct Composer {
         content = .list(collection.children)
       }
       try close(
-        content, collection.anchor, collection.place, weight: collection.weight,
+        content, collection.anchor, collection.location, weight: collection.weight,
         depth: collection.depth)
     }
     return false
@@ -237,28 +240,28 @@ private struct Composer {
 
   /// Ends all that is open, as if the document ended here, and gives the root.
   mutating func close() -> YAMLNode? {
-    do throws(Finding) {
-      while let last = open.last { _ = try take(Event(kind: .end, place: last.place)) }
+    do throws(Diagnostic) {
+      while let last = open.last { _ = try take(Event(kind: .end, location: last.location)) }
     } catch { return nil }
     return root
   }
 
-  private mutating func begin(_ event: Event) throws(Finding) {
+  private mutating func begin(_ event: Event) throws(Diagnostic) {
     var isMap = false
     if case .mapStart = event.kind { isMap = true }
     if let tag = event.tag, tag != coreTag + (isMap ? "map" : "seq") {
-      reportForeignTag(tag, event.place)
+      reportForeignTag(tag, event.location)
     }
-    guard open.count < Limits.nesting else { throw tooDeep(event.place) }
+    guard open.count < Limits.nesting else { throw tooDeep(event.location) }
     if let anchor = event.anchor { openAnchors.insert(anchor) }
-    open.append(Open(isMap: isMap, place: event.place, anchor: event.anchor))
+    open.append(Open(isMap: isMap, location: event.location, anchor: event.anchor))
   }
 
   private mutating func close(
-    _ content: YAMLNode.Content, _ anchor: String?, _ place: Place, weight: Int,
+    _ content: YAMLNode.Content, _ anchor: String?, _ location: SourceLocation, weight: Int,
     depth: Int
-  ) throws(Finding) {
-    let node = YAMLNode(content: content, place: place, weight: weight, depth: depth)
+  ) throws(Diagnostic) {
+    let node = YAMLNode(content: content, location: location, weight: weight, depth: depth)
     if let anchor {
       anchors[anchor] = node
       openAnchors.remove(anchor)
@@ -266,7 +269,7 @@ private struct Composer {
     try add(node)
   }
 
-  private mutating func add(_ node: YAMLNode) throws(Finding) {
+  private mutating func add(_ node: YAMLNode) throws(Diagnostic) {
     guard !open.isEmpty else {
       root = node
       return
@@ -274,20 +277,20 @@ private struct Composer {
     open[open.count - 1].children.append(node)
     open[open.count - 1].weight += node.weight
     open[open.count - 1].depth = max(open[open.count - 1].depth, node.depth + 1)
-    guard open.count + node.depth <= Limits.nesting else { throw tooDeep(node.place) }
+    guard open.count + node.depth <= Limits.nesting else { throw tooDeep(node.location) }
     guard open[open.count - 1].weight <= Limits.configurationNodes else {
-      throw Finding(
-        place: node.place,
+      throw Diagnostic(
+        location: node.location,
         text: "more than \(Limits.configurationNodes) values once aliases are followed")
     }
   }
 
-  private func alias(_ name: String, at place: Place) throws(Finding) -> YAMLNode {
+  private func alias(_ name: String, at location: SourceLocation) throws(Diagnostic) -> YAMLNode {
     guard !openAnchors.contains(name) else {
-      throw Finding(place: place, text: "an alias stands inside its own anchor")
+      throw Diagnostic(location: location, text: "an alias stands inside its own anchor")
     }
     guard let node = anchors[name] else {
-      throw Finding(place: place, text: "the alias has no anchor of its name before it")
+      throw Diagnostic(location: location, text: "the alias has no anchor of its name before it")
     }
     return node
   }
@@ -301,21 +304,21 @@ private struct Composer {
     case "!", coreTag + "str": return false
     case let tag? where tag == coreTag + CoreScalar(text).tag: return true
     case let tag?:
-      reportForeignTag(tag, event.place)
+      reportForeignTag(tag, event.location)
       return isPlain
     }
   }
 
-  private func tooDeep(_ place: Place) -> Finding {
-    Finding(place: place, text: "nested more than \(Limits.nesting) deep")
+  private func tooDeep(_ location: SourceLocation) -> Diagnostic {
+    Diagnostic(location: location, text: "nested more than \(Limits.nesting) deep")
   }
 
   /// Reading goes on as if the tag were not there.
-  private func reportForeignTag(_ tag: String, _ place: Place) {
+  private func reportForeignTag(_ tag: String, _ location: SourceLocation) {
     let rest = String(tag.dropFirst(coreTag.count))
     let isCore = tag.hasPrefix(coreTag) && Quoting.isWord(rest)
     let name = isCore ? "\"!!\(rest)\"" : Quoting.quoted(tag)
-    findings.error(place, "the tag \(name) does not fit here: leave it out")
+    diagnostics.error(location, "the tag \(name) does not fit here: leave it out")
   }
 }
 

@@ -11,18 +11,18 @@ final class Daemon {
   private let path: String
   private let journal: Journal
   private let log: Logger
-  private let systemd = ServiceManager()
+  private let systemd = SystemdNotifier()
   private var clock: WallClock!
   private var deliveries: DeliveryWorkers!
   private var rotator: Rotator
-  private var secret: SecretKeeper!
+  private var secret: SecretWatcher!
   private var settings: Settings
   private var lock: RunLock?
   private var reloader: Reloader<NewConfiguration>!
-  private let board: Noticeboard
+  private let store: StatusStore
   private let connections = Connections(.query())
   private let credentialConnections = Connections(.credentials())
-  private let holds = Holds()
+  private let longPolls = LongPolls()
   private var served: ServedSockets!
   private var credentialService: CredentialService!
   private var hooks: HookRunner!
@@ -37,25 +37,26 @@ final class Daemon {
   private var isReady = false
   private var isStopping = false
 
-  /// Settings, signer and warnings come from `Preparation`.
-  init(_ path: String, _ prepared: Preparation, _ journal: Journal) throws(Failure) {
+  /// Settings, signer and warnings come from `LoadedConfiguration`.
+  init(_ path: String, _ prepared: LoadedConfiguration, _ journal: Journal) throws(Failure) {
     self.path = path
     self.journal = journal
     log = Logger(label: "jotd") { _ in JournalHandler(journal) }
     rotator = Rotator(keys: Keys(signing: prepared.signer))
     settings = prepared.settings
-    board = Noticeboard(
-      Noticeboard.General(
+    store = StatusStore(
+      StatusStore.General(
         access: Access(prepared.settings), keys: Keys(signing: prepared.signer),
         configuration: prepared.settings.version))
     clock = try WallClock { [weak self] step in self?.wake(step) }
     deliveries = DeliveryWorkers { [weak self] news in self?.hear(news) }
-    hooks = HookRunner(board) { [weak self] event in self?.hear(event) }
+    hooks = HookRunner(store) { [weak self] event in self?.hear(event) }
     hooks.configure(prepared.settings.identities)
     let answers = DispatchQueue(label: "jotd.answers")
-    let service = QueryService(board, holds, Turns { work in answers.async { work() } }, control)
+    let service = QueryService(
+      store, longPolls, Turns { work in answers.async { work() } }, control)
     credentialService = CredentialService(
-      board, holds, service.renewals, report: control.report)
+      store, longPolls, service.renewals, report: control.report)
     served = ServedSockets(
       query: { [connections] (settings) throws(Failure) in
         try Listener(settings, service, connections)
@@ -69,14 +70,14 @@ final class Daemon {
   /// Delivers what is due and comes back; the rest happens on the main queue. Throws when a
   /// socket cannot be served, or another jotd runs with this configuration: nothing was delivered
   /// then.
-  func start(_ prepared: Preparation) throws {
+  func start(_ prepared: LoadedConfiguration) throws {
     signals = try Signals { [weak self] number, name in
       if number == SIGHUP { self?.reloader.reload() } else { self?.stop(name) }
     }
     systemd.keepWatchdog()
     log.report(.started(version: version, identities: prepared.settings.identities.count))
     for warning in prepared.warnings { log.report(.warning(warning)) }
-    for warning in HandedOver.warnings { log.report(.warning(warning)) }
+    for warning in SocketActivation.warnings { log.report(.warning(warning)) }
     try takeLock()
     watchSecret(prepared)
     // Armed before the time is first read, so that no setting of the clock is missed.
@@ -89,7 +90,7 @@ final class Daemon {
 
   private func takeLock() throws {
     let path = path
-    let taken = waiting(for: Limits.patience, "jotd.lock") {
+    let taken = waiting(for: Limits.stallTimeout, "jotd.lock") {
       Result { () throws(Failure) in try RunLock.take(for: path) }
     } late: {
       if case .success(let lock) = $0 { lock?.release() }
@@ -100,8 +101,8 @@ final class Daemon {
   /// A socket whose disk hangs comes when that comes back; the deliveries do not wait for it.
   private func openSockets() throws {
     let (served, socket) = (served!, settings.socket)
-    let prepared = waiting(for: Limits.patience, "jotd.sockets") {
-      Result { () throws(Finding) in try served.prepare(socket) }
+    let prepared = waiting(for: Limits.stallTimeout, "jotd.sockets") {
+      Result { () throws(Diagnostic) in try served.prepare(socket) }
     } late: { [weak self] result in
       DispatchQueue.main.async { MainActor.assumeIsolated { self?.openLate(result) } }
     }
@@ -112,7 +113,7 @@ final class Daemon {
     served.commit(try prepared.get())
   }
 
-  private func openLate(_ result: Result<ServedSockets.Prepared, Finding>) {
+  private func openLate(_ result: Result<ServedSockets.Prepared, Diagnostic>) {
     switch result {
     case .success(let prepared):
       // A reload may have come before.
@@ -121,7 +122,7 @@ final class Daemon {
       }
       served.commit(prepared)
       if isReady { served.begin() }
-    case .failure(let finding): log.report(.warning("\(finding)"))
+    case .failure(let diagnostic): log.report(.warning("\(diagnostic)"))
     }
   }
 
@@ -191,7 +192,7 @@ final class Daemon {
 
   private func postHookFaults() {
     let faults = hooks.faults.map { "the hook \($0.key) failed: \($0.value)" }.sorted()
-    board.change { $0.hookFaults = faults }
+    store.change { $0.hookFaults = faults }
   }
 
   // MARK: The query socket
@@ -199,12 +200,12 @@ final class Daemon {
   /// Puts up what changed, and tells those who wait for it.
   private func post(_ changed: [IdentityStatus]) {
     if changed.isEmpty { return }
-    let before = changed.map { board[$0.identity.name]?.token?.compact }
-    board.post(changed)
-    board.change { [totals] in $0.lateness = totals.lateness }
+    let before = changed.map { store[$0.identity.name]?.token?.compact }
+    store.publish(changed)
+    store.change { [totals] in $0.lateness = totals.lateness }
     for (status, before) in zip(changed, before)
     where status.token?.compact != before || status.token == nil && !status.isAwaited {
-      holds.release(status.identity.name)
+      longPolls.release(status.identity.name)
     }
   }
 
@@ -233,21 +234,21 @@ final class Daemon {
 
   // MARK: What changes from outside
 
-  private func watchSecret(_ prepared: Preparation) {
-    secret = SecretKeeper(prepared.reader, seen: prepared.fingerprint) { [weak self] news in
+  private func watchSecret(_ prepared: LoadedConfiguration) {
+    secret = SecretWatcher(prepared.reader, seen: prepared.fingerprint) { [weak self] news in
       self?.hear(news)
     }
   }
 
-  private func hear(_ news: SecretKeeper.News) {
+  private func hear(_ news: SecretWatcher.News) {
     switch news {
     case .failed(let failure):
       log.report(.secretUnreadable(failure))
-      board.change { $0.secretFault = failure.description }
+      store.change { $0.secretFault = failure.description }
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
       if hadFailed { log.report(.secretReadable) }
-      board.change {
+      store.change {
         $0.secretFault = nil
         $0.keys = Keys(signing: signer)
       }
@@ -274,7 +275,7 @@ final class Daemon {
         case .failure(let refused):
           defer { rest() }
           log.report(.reloadRefused(refused.description))
-          board.change {
+          store.change {
             $0.refusedReload = refused.description
             $0.refusedReloads += 1
           }
@@ -295,11 +296,11 @@ final class Daemon {
     settings = prepared.settings
     boundConnections()
     log.report(.reloaded(changes))
-    board.apply(prepared.settings, keys, turn.changed)
+    store.apply(prepared.settings, keys, turn.changed)
     hooks.configure(prepared.settings.identities)
     postHookFaults()
     // What was removed or forbidden is not waited for any longer, and the rest is asked for anew.
-    holds.releaseAll()
+    longPolls.releaseAll()
     deliveries.configure(settings)
     carryOut(turn)
     return changes
@@ -320,7 +321,7 @@ final class Daemon {
           .ready(
             identities: totals.identities, failing: totals.failing,
             names: Array(
-              board.all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name)
+              store.all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name)
                 .prefix(Limits.namesShown))))
         // Whoever asked before waits, and is not told that tokens are missing.
         served.begin()
@@ -337,7 +338,7 @@ final class Daemon {
     let next = nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
     systemd.status(
       "\(counted(totals.identities, "identity")), \(failing)\(next)",
-      refusedReload: board.general.refusedReload)
+      refusedReload: store.general.refusedReload)
   }
 
   // MARK: The end
@@ -346,7 +347,7 @@ final class Daemon {
   private func giveUp(_ failure: Failure) {
     log.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
     hooks.close()
-    journal.flush(within: Limits.farewell)
+    journal.flush(within: Limits.shutdownGrace)
     _exit(ExitCode.hostError.rawValue)
   }
 
@@ -358,20 +359,22 @@ final class Daemon {
     log.report(.stopping(signal: signal))
     deliveries.close()
     credentialService.stop()
-    let deadline = ContinuousClock.now + Limits.farewell
+    let deadline = ContinuousClock.now + Limits.shutdownGrace
     // A disk that hangs keeps its sockets' files, which the next start replaces.
     let served = served!
     let ending = DispatchGroup()
-    let deeds =
-      deliveries.farewells + [
+    let operations =
+      deliveries.shutdownWork + [
         { @Sendable in served.close() }, { @Sendable [lock] in lock?.release() },
       ]
-    for deed in deeds { DispatchQueue(label: "jotd.stop").async(group: ending, execute: deed) }
-    _ = ending.wait(timeout: .now() + .microseconds(Int(Limits.farewell.microseconds)))
+    for operation in operations {
+      DispatchQueue(label: "jotd.stop").async(group: ending, execute: operation)
+    }
+    _ = ending.wait(timeout: .now() + .microseconds(Int(Limits.shutdownGrace.microseconds)))
     while hooks.isWorking, ContinuousClock.now < deadline { usleep(5_000) }
     hooks.close()
-    journal.flush(within: Limits.farewell / 2)
-    systemd.flush(within: Limits.farewell / 2)
+    journal.flush(within: Limits.shutdownGrace / 2)
+    systemd.flush(within: Limits.shutdownGrace / 2)
     // At once: exit(3) would take libcrypto down under the threads that still use it.
     _exit(0)
   }

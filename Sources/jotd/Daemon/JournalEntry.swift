@@ -116,11 +116,11 @@ struct JournalEntry {
             ? "the machine resumed from sleep, or its clock was set by less than 100ms"
             : "the clock was set \(step < .zero ? "back" : "forward") by "
               + Duration.milliseconds((abs(step.microseconds) + 500) / 1_000).timeSpan)
-      case .refused(let user, let name, let unit, let deed):
+      case .refused(let user, let name, let unit, let operation):
         JournalEntry(
           .warning, "8d3e3b0bc70b448eb081635409868097",
           (name.map { "user \(redacted($0)) (uid \(user))" } ?? "uid \(user)")
-            + "\(unit.map { ", unit \($0)," } ?? "") may not \(deed)"
+            + "\(unit.map { ", unit \($0)," } ?? "") may not \(operation)"
         ).with("JOTD_PEER_UID", String(user)).with("JOTD_PEER_UNIT", unit)
       case .notRenewed(let identity, let unit, let expiresAt):
         JournalEntry(

@@ -3,7 +3,7 @@ import Rotation
 /// A configuration that a reload is to apply, and the sockets that were made for it: from here on,
 /// nothing can fail.
 struct NewConfiguration: Sendable {
-  let preparation: Preparation
+  let preparation: LoadedConfiguration
   let sockets: ServedSockets.Prepared
 
   /// Reads and prepares what stands at `path`, beside what `served` serves; all is as it was when
@@ -12,11 +12,13 @@ struct NewConfiguration: Sendable {
     _ path: String, _ served: ServedSockets
   ) -> Result<NewConfiguration, Failure> {
     defer { Hardening.trimMemory() }
-    let preparation: Preparation
-    do throws(Preparation.Refused) { preparation = try Preparation(path, .reload) } catch {
+    let preparation: LoadedConfiguration
+    do throws(LoadedConfiguration.Refused) {
+      preparation = try LoadedConfiguration(path, .reload)
+    } catch {
       return .failure(Failure(error.description))
     }
-    do throws(Finding) {
+    do throws(Diagnostic) {
       return .success(
         NewConfiguration(
           preparation: preparation, sockets: try served.prepare(preparation.settings.socket)))

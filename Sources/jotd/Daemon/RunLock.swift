@@ -26,7 +26,8 @@ final class RunLock: Sendable {
       do throws(SystemError) { return RunLock(folder, name, try lock(name, folder)) } catch {
         guard error.code == EWOULDBLOCK else { continue }
         throw Failure(
-          "another jotd runs with this configuration: it holds \(place)/\(name)", code: EADDRINUSE)
+          "another jotd runs with this configuration: it holds \(place)/\(name)",
+          code: EADDRINUSE)
       }
     }
     return nil

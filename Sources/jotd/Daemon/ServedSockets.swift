@@ -43,13 +43,13 @@ final class ServedSockets: Sendable {
   /// Makes what `wanted` asks for and is not there, beside what is served. Nothing is served
   /// differently yet, but for the group and the mode of a socket that stays. Throws where it stands
   /// in the configuration what cannot be made; then all is as it was. Not for the main queue.
-  func prepare(_ wanted: SocketSettings?) throws(Finding) -> Prepared {
+  func prepare(_ wanted: SocketSettings?) throws(Diagnostic) -> Prepared {
     let now = state.withLock(\.self)
-    let query = try ServedSockets.locating(wanted?.place) { () throws(Failure) in
+    let query = try ServedSockets.locating(wanted?.location) { () throws(Failure) in
       try prepareQuery(wanted, now)
     }
     do {
-      let credentials = try ServedSockets.locating(wanted?.credentialsPlace) {
+      let credentials = try ServedSockets.locating(wanted?.credentialsLocation) {
         () throws(Failure) in try prepareCredentials(wanted?.credentials, now)
       }
       return Prepared(settings: wanted, query: query, credentials: credentials)
@@ -138,11 +138,12 @@ final class ServedSockets: Sendable {
   }
 
   private static func locating<Value>(
-    _ place: Place?, _ make: () throws(Failure) -> Value
-  ) throws(Finding) -> Value {
+    _ location: SourceLocation?, _ make: () throws(Failure) -> Value
+  ) throws(Diagnostic) -> Value {
     do { return try make() } catch {
-      throw Finding(
-        place: place ?? Place(file: "the configuration"), text: error.description, code: error.code)
+      throw Diagnostic(
+        location: location ?? SourceLocation(file: "the configuration"), text: error.description,
+        code: error.code)
     }
   }
 }

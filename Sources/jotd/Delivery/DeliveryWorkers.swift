@@ -25,7 +25,7 @@ final class DeliveryWorkers {
   private let watching: (any DispatchSourceRead)?
   private let mounts = MountTable()
   private let patience = DispatchSource.makeTimerSource(queue: .main)
-  private var isPatienceArmed = false
+  private var isStallTimerArmed = false
   /// Jobs that were submitted and not collected.
   private var running = 0
   /// Folders that are still to be cleared of what a crash left there.
@@ -42,8 +42,8 @@ final class DeliveryWorkers {
     workers = WorkerPool(
       "delivery",
       makeWorker: { [sockets] in
-        var postman = Postman(sockets, watch)
-        return { postman.perform($0) }
+        var worker = DeliveryWorker(sockets, watch)
+        return { worker.perform($0) }
       },
       notify: { tell(.ended) })
     if watch == nil {
@@ -54,7 +54,7 @@ final class DeliveryWorkers {
               + "change is noticed only at the next rotation")))
     }
     patience.schedule(deadline: .distantFuture)
-    patience.setEventHandler { [weak self] in MainActor.assumeIsolated { self?.losePatience() } }
+    patience.setEventHandler { [weak self] in MainActor.assumeIsolated { self?.checkStalled() } }
     patience.resume()
   }
 
@@ -64,19 +64,19 @@ final class DeliveryWorkers {
   /// Takes over what the configuration says of places, and has the temporary files removed that a
   /// crash left beside them.
   func configure(_ settings: Settings) {
-    let places = settings.deliveryPlaces
+    let places = settings.deliveryLocations
     watch?.want(Set(places.lazy.map(\.delivery.path)))
     sockets.connections.keep(.tokens(listening: settings.listeningDeliveries))
     let work = DeliveryWork.sweeps(settings)
     sweeps += work.count
     submit(work)
-    armPatience()
+    armStallTimer()
   }
 
   func carryOut(_ jobs: [Job]) {
     running += jobs.count
     submit(jobs.map(DeliveryWork.job))
-    armPatience()
+    armStallTimer()
   }
 
   private func submit(_ work: [DeliveryWork]) {
@@ -100,11 +100,11 @@ final class DeliveryWorkers {
   // MARK: Hanging
 
   /// The timer for what hangs runs only while something is at work.
-  private func armPatience() {
+  private func armStallTimer() {
     let isNeeded = running > 0 || sweeps > 0
-    guard isPatienceArmed != isNeeded else { return }
-    isPatienceArmed = isNeeded
-    let interval = DispatchTimeInterval.microseconds(Int(Limits.patience.microseconds))
+    guard isStallTimerArmed != isNeeded else { return }
+    isStallTimerArmed = isNeeded
+    let interval = DispatchTimeInterval.microseconds(Int(Limits.stallTimeout.microseconds))
     if isNeeded {
       patience.schedule(deadline: .now() + interval, repeating: interval)
     } else {
@@ -112,10 +112,10 @@ final class DeliveryWorkers {
     }
   }
 
-  private func losePatience() {
-    armPatience()
+  private func checkStalled() {
+    armStallTimer()
     var hanging: [Job] = []
-    for work in workers.findHanging() {
+    for work in workers.findStalled() {
       switch work {
       case .job(let job): hanging.append(job)
       case .sweep: sweeps = max(0, sweeps - 1)
@@ -130,7 +130,7 @@ final class DeliveryWorkers {
   func close() { workers.close() }
 
   /// What is left to do at the end, each of which can hang: the sockets' files, and what is at work.
-  var farewells: [@Sendable () -> Void] {
+  var shutdownWork: [@Sendable () -> Void] {
     [
       { [sockets] in sockets.closeAll() },
       { [workers] in while workers.isWorking { usleep(5_000) } },

@@ -5,7 +5,7 @@ import Synchronization
 /// Token sockets: whoever connects gets the identity's current token and the end of file. Nothing
 /// has to be sent; what is sent is thrown away.
 final class TokenSockets: Sendable {
-  /// The token that a socket gives now; shared by the lane that replaces it and the event loop.
+  /// The token that a socket gives now; shared by the worker that replaces it and the event loop.
   private final class Current: Sendable {
     let token: Mutex<[UInt8]>
 

@@ -97,14 +97,14 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   /// Whether something is being carried out.
   var isWorking: Bool { state.withLock { $0.workers.contains { $0.now != nil } } }
 
-  /// Finds what takes longer than `Limits.patience`, and what waits behind it: nothing more begins
+  /// Finds what takes longer than `Limits.stallTimeout`, and what waits behind it: nothing more begins
   /// there until that comes back. Each is returned once.
-  func findHanging() -> [Work] {
+  func findStalled() -> [Work] {
     state.withLock { state in
       var found: [Work] = []
       for index in state.workers.indices {
         guard let now = state.workers[index].now, !now.isHanging,
-          ContinuousClock.now - now.since >= Limits.patience
+          ContinuousClock.now - now.since >= Limits.stallTimeout
         else { continue }
         state.workers[index].now?.isHanging = true
         state.lanes[now.place]?.load.hanging += 1

@@ -33,13 +33,13 @@ final class HookRunner {
   private var slowWaiting: Deque<Hook> = []
   private var slow: Set<Hook> = []
   private var running: [Hook: Run] = [:]
-  private var isPatienceArmed = false
+  private var isStallTimerArmed = false
   /// The processes that could not be ended, by their hook.
   private var immortals: [Hook: Int32] = [:]
   /// What failed last time, by hook.
   private(set) var faults: [Hook: Failure] = [:]
   private let report: @MainActor (Event) -> Void
-  private let board: Noticeboard
+  private let store: StatusStore
   private let processes = ProcessRunner()
   /// The identities whose token is an earlier run's, of which nobody knows whom it reached.
   private var kept: Set<String> = []
@@ -49,10 +49,10 @@ final class HookRunner {
   // Private serial queues: a thread while it has work, none when idle.
   private var idle: [DispatchQueue] = []
 
-  /// `report` is told of failures, recoveries and output; `faults` has changed by then. The board
+  /// `report` is told of failures, recoveries and output; `faults` has changed by then. The store
   /// knows which units have their identity's token already.
-  init(_ board: Noticeboard, report: @escaping @MainActor (Event) -> Void) {
-    self.board = board
+  init(_ store: StatusStore, report: @escaping @MainActor (Event) -> Void) {
+    self.store = store
     self.report = report
   }
 
@@ -135,14 +135,14 @@ final class HookRunner {
     while running.values.count(where: \.isSlow) < Limits.slowHooks,
       let hook = slowWaiting.popFirst()
     { start(hook, isSlow: true) }
-    if !waiting.isEmpty { armPatience() }
+    if !waiting.isEmpty { armStallTimer() }
   }
 
   /// Whether one more hook may run that is not known to be slow.
   private var hasRoom: Bool {
     let others = running.values.lazy.filter { !$0.isSlow }
     return others.count < Limits.hooksAtWork
-      && others.count(where: { !$0.isHanging }) < Limits.hookLanes
+      && others.count(where: { !$0.isHanging }) < Limits.hookWorkers
   }
 
   private func start(_ hook: Hook, isSlow: Bool) {
@@ -150,10 +150,10 @@ final class HookRunner {
     var madeAt: Int64?
     if case .restart(let unit) = hook {
       // A unit that started meanwhile has what it would be restarted for.
-      names = names.filter { !board.isCurrent(unit, $0) }
+      names = names.filter { !store.isCurrent(unit, $0) }
       guard !names.isEmpty else { return }
       if names.isSubset(of: kept) {
-        madeAt = names.compactMap { board[$0]?.token?.issuedAt.wholeSeconds }.max()
+        madeAt = names.compactMap { store[$0]?.token?.issuedAt.wholeSeconds }.max()
       }
     }
     let worker = idle.popLast() ?? DispatchQueue(label: "jotd.hook")
@@ -219,13 +219,13 @@ final class HookRunner {
   // MARK: Hanging hooks
 
   /// While hooks wait, the first that takes too long makes room for another.
-  private func armPatience() {
+  private func armStallTimer() {
     let since = running.values.lazy.filter { !$0.isSlow && !$0.isHanging }.map(\.since).min()
-    guard !isPatienceArmed, let since else { return }
-    isPatienceArmed = true
-    after(since + Limits.hookPatience - .now) {
-      $0.isPatienceArmed = false
-      let long = ContinuousClock.now - Limits.hookPatience
+    guard !isStallTimerArmed, let since else { return }
+    isStallTimerArmed = true
+    after(since + Limits.hookStallTimeout - .now) {
+      $0.isStallTimerArmed = false
+      let long = ContinuousClock.now - Limits.hookStallTimeout
       $0.running = $0.running.mapValues { run in
         var run = run
         run.isHanging = run.since <= long

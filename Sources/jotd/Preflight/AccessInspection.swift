@@ -27,38 +27,38 @@ struct SocketWay: Sendable {
 struct AccessInspection {
   private let socket: SocketSettings
   private let way: SocketWay
-  private let findings: Findings
+  private let diagnostics: Diagnostics
   private var known: [AccessRule: String?] = [:]
 
   /// `way` is that to the query socket; nil when it could not be looked at.
-  static func inspect(_ settings: Settings, _ way: SocketWay?, _ findings: Findings) {
+  static func inspect(_ settings: Settings, _ way: SocketWay?, _ diagnostics: Diagnostics) {
     guard let socket = settings.socket else {
-      let places = settings.accessPlaces.values.joined()
-      if let first = places.min() {
-        findings.warn(
+      let locations = settings.accessLocations.values.joined()
+      if let first = locations.min() {
+        diagnostics.warn(
           first, "allow is without effect, because there is no section socket: nobody can ask")
       }
       return
     }
     guard let way else { return }
-    var inspection = AccessInspection(socket: socket, way: way, findings: findings)
-    inspection.inspect(socket.operators, socket.operatorPlaces)
+    var inspection = AccessInspection(socket: socket, way: way, diagnostics: diagnostics)
+    inspection.inspect(socket.operators, socket.operatorLocations)
     for identity in settings.identities.sorted(by: { $0.name < $1.name }) {
-      inspection.inspect(identity.access, settings.accessPlaces[identity.name] ?? [])
+      inspection.inspect(identity.access, settings.accessLocations[identity.name] ?? [])
     }
   }
 
-  private init(socket: SocketSettings, way: SocketWay, findings: Findings) {
+  private init(socket: SocketSettings, way: SocketWay, diagnostics: Diagnostics) {
     self.socket = socket
     self.way = way
-    self.findings = findings
+    self.diagnostics = diagnostics
   }
 
-  private mutating func inspect(_ rules: [AccessRule], _ places: [Place]) {
-    for (rule, place) in zip(rules, places) where !findings.isFull {
+  private mutating func inspect(_ rules: [AccessRule], _ locations: [SourceLocation]) {
+    for (rule, location) in zip(rules, locations) where !diagnostics.isFull {
       let fault = known[rule] ?? fault(rule)
       known[rule] = .some(fault)
-      if let fault { findings.error(place, fault) }
+      if let fault { diagnostics.error(location, fault) }
     }
   }
 

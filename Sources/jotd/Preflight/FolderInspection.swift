@@ -5,7 +5,7 @@ import Rotation
 /// in.
 struct FolderInspection: Sendable {
   let path: Path
-  let depth: HostInspection.Depth
+  let depth: Preflight.Depth
   let filesRead: FilesRead
   let mounts: MountView
   var deliveries: [Target] = []
@@ -15,7 +15,7 @@ struct FolderInspection: Sendable {
   struct Target: Sendable {
     let index: Int
     let delivery: Delivery
-    let place: Place
+    let location: SourceLocation
   }
 
   func report() -> FolderReport {
@@ -31,11 +31,11 @@ struct FolderInspection: Sendable {
     } catch {
       // No system call failed: the folder is there, and cannot be trusted.
       if depth == .check || (depth == .reload && error.code == 0) {
-        for target in deliveries { report.add(target.place, error.description, error.code) }
+        for target in deliveries { report.add(target.location, error.description, error.code) }
       }
       // A socket is not tried again: it is there, or there is no start.
       for socket in sockets where !isOfSystemd(socket) {
-        report.add(socket.place, error.description, error.code)
+        report.add(socket.location, error.description, error.code)
       }
     }
     return report
@@ -55,9 +55,13 @@ struct FolderInspection: Sendable {
     let text =
       "\(path) \(reason), so that no client finds what jotd delivers there: use a folder below "
       + "/run/jotd, or another one with ReadWritePaths= (systemctl edit jotd)"
-    let places = deliveries.map(\.place) + sockets.filter { !$0.isHandedOver }.map(\.place)
-    for place in places {
-      if depth == .check { report.add(place, text) } else { report.warnings.append((place, text)) }
+    let locations = deliveries.map(\.location) + sockets.filter { !$0.isHandedOver }.map(\.location)
+    for location in locations {
+      if depth == .check {
+        report.add(location, text)
+      } else {
+        report.warnings.append((location, text))
+      }
     }
   }
 
@@ -66,18 +70,18 @@ struct FolderInspection: Sendable {
       inspectName(target, folder, &report)
       if case .file = target.delivery, !folder.isInMemory { report.onDisk.append(target.index) }
       guard depth == .check else { continue }
-      for fault in faults(target.delivery, folder) { report.add(target.place, fault) }
+      for fault in faults(target.delivery, folder) { report.add(target.location, fault) }
     }
     if depth == .check { inspectWay(folder, &report) }
     for socket in sockets where !isOfSystemd(socket) {
-      if let fault = socketFault(socket.path, folder) { report.add(socket.place, fault) }
+      if let fault = socketFault(socket.path, folder) { report.add(socket.location, fault) }
       if let failure = writeFailure(folder) {
-        report.add(socket.place, failure.description, failure.code)
+        report.add(socket.location, failure.description, failure.code)
       }
       if folder.isSticky {
         report.warnings.append(
           (
-            socket.place,
+            socket.location,
             "\(socket.path): in a folder such as \(path), others can make something of that name "
               + "first, and jotd does not start then: use a folder of its own, such as /run/jotd"
           ))
@@ -99,7 +103,7 @@ struct FolderInspection: Sendable {
   private func inspectWay(_ folder: Folder, _ report: inout FolderReport) {
     let folders = FolderWay(to: resolvedPath)
     for target in deliveries {
-      if let fault = unreachable(target.delivery, folders) { report.add(target.place, fault) }
+      if let fault = unreachable(target.delivery, folders) { report.add(target.location, fault) }
     }
     report.way = sockets.first { $0.name == "query" }.map { way(to: $0, folder, folders) }
   }
@@ -139,15 +143,15 @@ struct FolderInspection: Sendable {
   private func inspectName(
     _ target: Target, _ folder: Folder, _ report: inout FolderReport
   ) {
-    let (delivery, place) = (target.delivery, target.place)
-    if let fault = stickyFault(delivery, folder) { report.add(place, fault) }
+    let (delivery, location) = (target.delivery, target.location)
+    if let fault = stickyFault(delivery, folder) { report.add(location, fault) }
     // Where others can make names, one of a file that jotd reads may be theirs: a start goes on
     // without that delivery, which replaces nothing that is no token.
     if depth != .start || !folder.isSticky,
       let found = try? folder.descriptor.status(of: delivery.path.name),
       let meaning = filesRead[found]
     {
-      report.add(place, "\(delivery.path) is \(meaning) itself: deliver elsewhere")
+      report.add(location, "\(delivery.path) is \(meaning) itself: deliver elsewhere")
     }
     guard let status = try? folder.descriptor.status() else { return }
     report.names.append(
@@ -189,22 +193,23 @@ struct FolderInspection: Sendable {
   /// All that is missing, at once: the permission, and what the unit has to name.
   private func adviceOnWriting(_ error: SystemError, _ folder: Folder) -> String {
     let isReadOnlyHere = mounts.isReadOnlyHere(resolvedPath)
-    var deeds: [String] = []
+    var operations: [String] = []
     switch error.code {
     case EACCES where (try? folder.descriptor.status())?.owner == Accounts.own:
-      deeds.append("chmod u+wx \(folder.path)")
+      operations.append("chmod u+wx \(folder.path)")
     case EACCES:
-      deeds.append("chown \(Accounts.name(user: Accounts.own) ?? "\(Accounts.own)") \(folder.path)")
-    case EROFS where !isReadOnlyHere: deeds.append("make it writable")
+      operations.append(
+        "chown \(Accounts.name(user: Accounts.own) ?? "\(Accounts.own)") \(folder.path)")
+    case EROFS where !isReadOnlyHere: operations.append("make it writable")
     case EROFS: break
     default: return ""
     }
     if isReadOnlyHere {
-      deeds.append(
+      operations.append(
         "have the unit name it (systemctl edit jotd: below [Service], "
           + "ReadWritePaths=\(folder.path); then systemctl restart jotd)")
     }
-    return ": \(deeds.joined(separator: ", and ")); or deliver elsewhere"
+    return ": \(operations.joined(separator: ", and ")); or deliver elsewhere"
   }
 
   private func socketFault(_ path: Path, _ folder: Folder) -> String? {
@@ -257,15 +262,15 @@ struct FolderReport: Sendable {
     let name: Path
   }
 
-  var faults: [(place: Place, text: String, code: Int32)] = []
-  var warnings: [(place: Place, text: String)] = []
+  var faults: [(location: SourceLocation, text: String, code: Int32)] = []
+  var warnings: [(location: SourceLocation, text: String)] = []
   /// How callers come to the query socket, if it is in this folder.
   var way: SocketWay?
   var names: [(index: Int, Name)] = []
   /// Those of its deliveries that are files on a disk.
   var onDisk: [Int] = []
 
-  mutating func add(_ place: Place, _ text: String, _ code: Int32 = 0) {
-    faults.append((place, text, code))
+  mutating func add(_ location: SourceLocation, _ text: String, _ code: Int32 = 0) {
+    faults.append((location, text, code))
   }
 }

@@ -2,25 +2,25 @@ import Rotation
 
 /// Finds hooks that cannot work on this host: after a rotation, nobody would be told.
 struct HookInspection: Sendable {
-  private let hooks: [(hook: Hook, place: Place)]
+  private let hooks: [(hook: Hook, location: SourceLocation)]
   private let mounts: MountView
 
   private struct Fault: Sendable {
-    let place: Place
+    let location: SourceLocation
     let text: String
     /// It may come right: what is missing belongs to a client that does not run yet.
     var mayCome = false
   }
 
-  static func inspect(_ settings: Settings, _ mounts: MountView, _ findings: Findings) {
+  static func inspect(_ settings: Settings, _ mounts: MountView, _ diagnostics: Diagnostics) {
     let inspection = HookInspection(settings, mounts)
     guard !inspection.hooks.isEmpty else { return }
-    let faults = waiting(for: Limits.patience, "jotd.hooks") { inspection.faultsOfFiles() }
+    let faults = waiting(for: Limits.stallTimeout, "jotd.hooks") { inspection.faultsOfFiles() }
     for fault in (faults ?? inspection.silence) + inspection.faultsOfUnits() {
       if fault.mayCome {
-        findings.warn(fault.place, fault.text)
+        diagnostics.warn(fault.location, fault.text)
       } else {
-        findings.error(fault.place, fault.text)
+        diagnostics.error(fault.location, fault.text)
       }
     }
   }
@@ -29,7 +29,7 @@ struct HookInspection: Sendable {
   private init(_ settings: Settings, _ mounts: MountView) {
     var seen: Set<Hook> = []
     hooks = settings.identities.sorted { $0.name < $1.name }.flatMap { identity in
-      zip(identity.hooks, settings.hookPlaces[identity.name] ?? [])
+      zip(identity.hooks, settings.hookLocations[identity.name] ?? [])
         .filter { seen.insert($0.0).inserted }
     }
     self.mounts = mounts
@@ -38,7 +38,7 @@ struct HookInspection: Sendable {
   private var silence: [Fault] {
     hooks.prefix(1).map {
       Fault(
-        place: $0.place, text: "the files of hooks do not answer: they were not checked",
+        location: $0.location, text: "the files of hooks do not answer: they were not checked",
         mayCome: true)
     }
   }
@@ -46,21 +46,21 @@ struct HookInspection: Sendable {
   // MARK: Programs and pid files
 
   private func faultsOfFiles() -> [Fault] {
-    hooks.compactMap { hook, place in
+    hooks.compactMap { hook, location in
       switch hook {
       case .run(let words):
         let path = String(decoding: words[0], as: UTF8.self)
         return fault(ofProgram: path).map {
-          Fault(place: place, text: "the hook's program \(path): \($0)")
+          Fault(location: location, text: "the hook's program \(path): \($0)")
         }
       case .signal(let file, _, _):
         let folder = file.folder.description
         if let hiding = hiding(file.description) {
-          return Fault(place: place, text: "the pid file \(file) \(hiding)")
+          return Fault(location: location, text: "the pid file \(file) \(hiding)")
         }
         guard (try? FileSystem.status(of: folder)) == nil else { return nil }
         return Fault(
-          place: place,
+          location: location,
           text: "\(folder), the folder of the pid file \(file), is not there, or not to be seen by "
             + "\(Accounts.describe(user: Accounts.own)): until it is, the hook fails",
           mayCome: true)
@@ -93,7 +93,9 @@ struct HookInspection: Sendable {
   // MARK: Units
 
   private func faultsOfUnits() -> [Fault] {
-    let units = hooks.compactMap { hook, place in hook.unit.map { (unit: $0, place: place) } }
+    let units = hooks.compactMap { hook, location in
+      hook.unit.map { (unit: $0, location: location) }
+    }
     guard SystemdQuery.isThere,
       let states = SystemdQuery.properties(["LoadState"], of: units.map(\.unit)),
       states.count == units.count
@@ -101,7 +103,7 @@ struct HookInspection: Sendable {
     return zip(units, states).compactMap { unit, state in
       guard let state = state["LoadState"], state != "loaded" else { return nil }
       return Fault(
-        place: unit.place,
+        location: unit.location,
         text: "the hook's unit \(unit.unit) is not loaded (\(state)): until it is, the hook fails",
         mayCome: true)
     }

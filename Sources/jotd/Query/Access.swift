@@ -13,12 +13,12 @@ struct Access: Sendable {
 
   /// Warns of units that are allowed something on the query socket, where this host cannot tell
   /// them.
-  static func inspect(_ settings: Settings, _ findings: Findings) {
+  static func inspect(_ settings: Settings, _ diagnostics: Diagnostics) {
     let rules = settings.identities.flatMap(\.access) + (settings.socket?.operators ?? [])
     let namesUnit = rules.contains { if case .unit = $0 { true } else { false } }
-    guard let place = settings.socket?.place, namesUnit, !Peer.isUnitKnown else { return }
-    findings.warn(
-      place,
+    guard let location = settings.socket?.location, namesUnit, !Peer.isUnitKnown else { return }
+    diagnostics.warn(
+      location,
       "this kernel does not tell the process of a caller (SO_PEERPIDFD, Linux 6.5): on the query "
         + "socket nobody is allowed by `unit`, only by `user` and `group`; credentials for units "
         + "are not concerned")

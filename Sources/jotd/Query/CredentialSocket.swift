@@ -38,21 +38,21 @@ struct CredentialAddress: Equatable {
 /// The credential socket: gives a unit that starts its identity's token. A unit that is not allowed
 /// to have it, and one whose token does not come, is kept from starting: see `refusal`.
 final class CredentialService: Sendable {
-  private let board: Noticeboard
-  private let holds: Holds
+  private let store: StatusStore
+  private let longPolls: LongPolls
   private let renewals: Renewals
   private let report: @Sendable (Event) -> Void
-  private let refusals = Refusals()
+  private let denials = DenialLog()
   private let isStopping = Atomic(false)
   /// Units that wait for a token in place of one with little life left.
   private let renewing = Mutex<(last: Int, promises: [Int: EventLoopPromise<Void>])>((0, [:]))
 
   init(
-    _ board: Noticeboard, _ holds: Holds, _ renewals: Renewals,
+    _ store: StatusStore, _ longPolls: LongPolls, _ renewals: Renewals,
     report: @escaping @Sendable (Event) -> Void
   ) {
-    self.board = board
-    self.holds = holds
+    self.store = store
+    self.longPolls = longPolls
     self.renewals = renewals
     self.report = report
   }
@@ -74,13 +74,13 @@ final class CredentialService: Sendable {
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
     let name = address.credential
-    guard let identity = board[name]?.identity, identity.isLoadable(by: address.unit) else {
+    guard let identity = store[name]?.identity, identity.isLoadable(by: address.unit) else {
       refuse(peer, address.unit, "load the credential \(name)")
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
     let asked = ContinuousClock.now
     guard let status = validStatus(name),
-      case let least = board.general.access.leastLife(status.identity),
+      case let least = store.general.access.leastLife(status.identity),
       renewals.isNeeded(status, least)
     else { return give(name, address.unit, since: asked, ticket, on: loop) }
     return renewal(of: name, least, on: loop).flatMap {
@@ -118,10 +118,10 @@ final class CredentialService: Sendable {
     if let token = token(name, unit, ticket) { return loop.makeSucceededFuture(token) }
     let left = Limits.credentialHold - (ContinuousClock.now - asked)
     guard left > .zero, !ticket.hasLeft, !isStopping.load(ordering: .relaxed),
-      let identity = board[name]?.identity, identity.isLoadable(by: unit),
-      let held = holds.hold(name, nil, for: left, ticket, on: loop)
+      let identity = store[name]?.identity, identity.isLoadable(by: unit),
+      let held = longPolls.hold(name, nil, for: left, ticket, on: loop)
     else { return loop.makeSucceededFuture(CredentialService.refusal) }
-    if validStatus(name) != nil { holds.release(name) }
+    if validStatus(name) != nil { longPolls.release(name) }
     // A reload ends all holds, and brings no token.
     return held.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
   }
@@ -130,28 +130,28 @@ final class CredentialService: Sendable {
   func stop() {
     isStopping.store(true, ordering: .relaxed)
     for promise in renewing.withLock({ Array($0.promises.values) }) { promise.succeed() }
-    holds.releaseAll()
+    longPolls.releaseAll()
   }
 
   private func validStatus(_ name: String) -> IdentityStatus? {
-    board[name].flatMap { ($0.token?.expiresAt ?? .now) > .now ? $0 : nil }
+    store[name].flatMap { ($0.token?.expiresAt ?? .now) > .now ? $0 : nil }
   }
 
   /// The token as it is now, noted as the unit's. Whether the unit may have it is asked again,
   /// because a reload can have come since; and a start that was given up gets nothing.
   private func token(_ name: String, _ unit: String, _ ticket: Ticket) -> ByteBuffer? {
-    guard let status = board[name], !ticket.hasLeft, status.identity.isLoadable(by: unit),
+    guard let status = store[name], !ticket.hasLeft, status.identity.isLoadable(by: unit),
       let token = status.token, token.expiresAt > .now
     else { return nil }
-    let isFirst = board.handOut(token, of: name, to: unit)
+    let isFirst = store.handOut(token, of: name, to: unit)
     if isFirst, !status.identity.isRenewed(for: unit) {
       report(.notRenewed(identity: name, unit: unit, expiresAt: token.expiresAt))
     }
     return ByteBuffer(bytes: token.compact)
   }
 
-  private func refuse(_ peer: Peer, _ unit: String?, _ deed: String) {
-    refusals.report(peer, unit: unit ?? peer.unit, deed, report)
+  private func refuse(_ peer: Peer, _ unit: String?, _ operation: String) {
+    denials.report(peer, unit: unit ?? peer.unit, operation, report)
   }
 }
 

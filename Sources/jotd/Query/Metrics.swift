@@ -5,9 +5,9 @@ import Rotation
 struct Metrics {
   private(set) var text = ""
 
-  init(_ board: Noticeboard, at now: Instant) {
-    let statuses = board.all
-    let general = board.general
+  init(_ store: StatusStore, at now: Instant) {
+    let statuses = store.all
+    let general = store.general
     gauge("jotd_identities", "Identities that are kept fresh.", [("", Double(statuses.count))])
     gauge(
       "jotd_token_expiry_timestamp_seconds",

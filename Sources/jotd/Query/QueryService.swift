@@ -3,22 +3,22 @@ import NIOHTTP1
 import Rotation
 
 /// What the query socket answers: the table of routes, and who may ask what. Tokens, health and
-/// metrics are read from the noticeboard; what changes something goes to the main queue.
+/// metrics are read from the store of statuses; what changes something goes to the main queue.
 final class QueryService: Sendable {
   /// What the service asks of the daemon. Both may be called on any thread and call back on any.
   struct Control: Sendable {
     /// Replaces these identities' tokens, or with `onlyToGain` those that would live longer then;
-    /// calls back once the noticeboard has them.
+    /// calls back once the store has them.
     let rotate: @Sendable (Set<String>, _ onlyToGain: Bool, @escaping @Sendable () -> Void) -> Void
     /// Reloads the configuration; calls back with what changed, or why it was refused.
     let reload: @Sendable (@escaping @Sendable (Result<Changes, Failure>) -> Void) -> Void
     let report: @Sendable (Event) -> Void
   }
 
-  private let board: Noticeboard
+  private let store: StatusStore
   private let control: Control
-  private let holds: Holds
-  private let refusals = Refusals()
+  private let longPolls: LongPolls
+  private let denials = DenialLog()
   /// For tokens with too little life left.
   let renewals: Renewals
   /// The order in which answers are made that cost something.
@@ -29,16 +29,16 @@ final class QueryService: Sendable {
   let bodies = Bodies()
 
   /// `turns` says where answers are made that cost something.
-  init(_ board: Noticeboard, _ holds: Holds, _ turns: Turns, _ control: Control) {
-    self.board = board
-    self.holds = holds
+  init(_ store: StatusStore, _ longPolls: LongPolls, _ turns: Turns, _ control: Control) {
+    self.store = store
+    self.longPolls = longPolls
     self.turns = turns
     self.control = control
-    renewals = Renewals(board, control.rotate)
+    renewals = Renewals(store, control.rotate)
   }
 
   /// Whether places among the connections are kept for this caller.
-  func isOperator(user: UInt32) -> Bool { board.general.access.isOperator(user: user) }
+  func isOperator(user: UInt32) -> Bool { store.general.access.isOperator(user: user) }
 
   /// The answer to `request`.
   func answer(
@@ -98,7 +98,7 @@ final class QueryService: Sendable {
   // MARK: Open to whoever may connect
 
   private func health() -> Response {
-    let health = Health(board, at: .now)
+    let health = Health(store, at: .now)
     return .json(
       health.json, type: "application/health+json",
       status: health.status == .fail ? .serviceUnavailable : .ok)
@@ -107,7 +107,7 @@ final class QueryService: Sendable {
   private func metrics() -> Response {
     Response(
       status: .ok, headers: [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")],
-      body: ByteBuffer(string: Metrics(board, at: .now).text))
+      body: ByteBuffer(string: Metrics(store, at: .now).text))
   }
 
   /// RFC 7662, with `required_role` beside.
@@ -137,7 +137,7 @@ final class QueryService: Sendable {
       }
       required = role
     }
-    let verifier = Verifier(board.general.keys)
+    let verifier = Verifier(store.general.keys)
     guard
       let claims = try? verifier.verify(
         Array(tokens[0].value.utf8), at: .now, requiredRole: required)
@@ -150,9 +150,9 @@ final class QueryService: Sendable {
   // MARK: For those who are named
 
   private func identities(_ peer: Peer) -> Response {
-    let access = board.general.access
+    let access = store.general.access
     let now = Instant.now
-    let visible = board.all.filter { access.mayRead($0.identity, peer) }
+    let visible = store.all.filter { access.mayRead($0.identity, peer) }
     return .json(
       .object([JSON.Member("identities", .array(visible.map { $0.description(at: now) }))]))
   }
@@ -180,11 +180,11 @@ final class QueryService: Sendable {
     since began: ContinuousClock.Instant = .now
   ) -> EventLoopFuture<Void> {
     let left = Limits.firstTokenHold - (ContinuousClock.now - began)
-    guard left > .zero, !caller.ticket.hasLeft, board[name]?.isAwaited == true,
-      let held = holds.hold(name, peer.user, for: left, caller.ticket, on: loop)
+    guard left > .zero, !caller.ticket.hasLeft, store[name]?.isAwaited == true,
+      let held = longPolls.hold(name, peer.user, for: left, caller.ticket, on: loop)
     else { return loop.makeSucceededVoidFuture() }
-    // Between the look at the board and the hold, it may have come.
-    if board[name]?.isAwaited != true { holds.release(name) }
+    // Between the look at the store and the hold, it may have come.
+    if store[name]?.isAwaited != true { longPolls.release(name) }
     // A reload ends all holds, and brings no token.
     return held.flatMap { self.firstToken(name, peer, caller, on: loop, since: began) }
   }
@@ -214,13 +214,13 @@ final class QueryService: Sendable {
     guard wait <= Limits.longestHold else {
       throw Problem(.badRequest, "wait is at most \(Limits.longestHold.timeSpan)")
     }
-    guard let held = holds.hold(name, peer.user, for: wait, caller.ticket, on: loop) else {
+    guard let held = longPolls.hold(name, peer.user, for: wait, caller.ticket, on: loop) else {
       throw Problem(
         .tooManyRequests, "user \(peer.user) already holds \(Limits.heldPerUser) requests",
         [("Retry-After", "10")])
     }
-    // Between the look at the board and the hold, a token may have come.
-    if let status = board[name], !isKnown(request, status) { holds.release(name) }
+    // Between the look at the store and the hold, a token may have come.
+    if let status = store[name], !isKnown(request, status) { longPolls.release(name) }
     // A reload that changes the identity ends the hold.
     return held.flatMap { self.firstToken(name, peer, caller, on: loop) }
       .map { self.tokenNow(name, request, peer) }
@@ -260,11 +260,11 @@ final class QueryService: Sendable {
     _ name: String, _ peer: Peer, on loop: any EventLoop
   ) throws(Problem) -> EventLoopFuture<Response> {
     try demandOperator(peer, "rotate \(shown(name, or: "an identity of no valid name"))")
-    guard board[name] != nil else { throw unknown(name) }
+    guard store[name] != nil else { throw unknown(name) }
     let done = loop.makePromise(of: Void.self)
     control.rotate([name], false) { done.succeed() }
     return done.futureResult.map {
-      self.board[name].map { .json($0.description(at: .now)) }
+      self.store[name].map { .json($0.description(at: .now)) }
         ?? .problem(.notFound, "the identity \(name) was removed")
     }
   }
@@ -302,9 +302,9 @@ final class QueryService: Sendable {
   }
 
   private func readable(_ name: String, _ peer: Peer) throws(Problem) -> IdentityStatus {
-    let (status, access) = board.look(name)
+    let (status, access) = store.look(name)
     guard access.mayRead(status?.identity, peer) else {
-      refusals.report(
+      denials.report(
         peer, unit: peer.unit, "read \(shown(name, or: "an identity of no valid name"))",
         control.report)
       throw Problem(
@@ -315,9 +315,9 @@ final class QueryService: Sendable {
     return status
   }
 
-  private func demandOperator(_ peer: Peer, _ deed: String) throws(Problem) {
-    guard !board.general.access.isOperator(peer) else { return }
-    refusals.report(peer, unit: peer.unit, deed, control.report)
+  private func demandOperator(_ peer: Peer, _ operation: String) throws(Problem) {
+    guard !store.general.access.isOperator(peer) else { return }
+    denials.report(peer, unit: peer.unit, operation, control.report)
     throw Problem(.forbidden, "\(peer) is no operator. Add the user to socket.operators")
   }
 

@@ -5,17 +5,17 @@ import Synchronization
 /// The rotations that callers have because a token has too little life left for them: all who ask
 /// for an identity while one is on its way wait for the same one.
 final class Renewals: Sendable {
-  private let board: Noticeboard
+  private let store: StatusStore
   private let rotate: @Sendable (Set<String>, Bool, @escaping @Sendable () -> Void) -> Void
   /// Who waits for a rotation that is on its way, by identity.
   private let waiting = Mutex<[String: [EventLoopPromise<Void>]]>([:])
 
   /// `rotate` is that of `QueryService.Control`.
   init(
-    _ board: Noticeboard,
+    _ store: StatusStore,
     _ rotate: @escaping @Sendable (Set<String>, Bool, @escaping @Sendable () -> Void) -> Void
   ) {
-    self.board = board
+    self.store = store
     self.rotate = rotate
   }
 
@@ -34,7 +34,7 @@ final class Renewals: Sendable {
   ) -> EventLoopFuture<Void> {
     rotation(of: name, on: loop).flatMap {
       // The rotation that others had asked for before may have come a second too early.
-      guard let status = self.board[name], self.isNeeded(status, minimum) else {
+      guard let status = self.store[name], self.isNeeded(status, minimum) else {
         return loop.makeSucceededVoidFuture()
       }
       return self.rotation(of: name, on: loop)

@@ -90,9 +90,9 @@ struct Health {
   let status: Status
   let json: JSON
 
-  init(_ board: Noticeboard, at now: Instant) {
-    let general = board.general
-    let statuses = board.all
+  init(_ store: StatusStore, at now: Instant) {
+    let general = store.general
+    let statuses = store.all
     let states = statuses.map { $0.freshness(at: now) }
     var notes: [JSON] = []
     if let refused = general.refusedReload {

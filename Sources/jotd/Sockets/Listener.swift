@@ -25,7 +25,7 @@ final class Listener: Sendable {
     self.path = path
     self.name = name
     let socket: Descriptor
-    if let given = HandedOver.take(name, path) {
+    if let given = SocketActivation.take(name, path) {
       // Its path is systemd's to make and to remove.
       socket = Descriptor(owning: given)
       made = nil
@@ -39,7 +39,7 @@ final class Listener: Sendable {
       if let made {
         try? made.folder.descriptor.remove(path.name)
       } else {
-        HandedOver.giveBack(name, path)
+        SocketActivation.giveBack(name, path)
       }
       throw Failure("\(path): the socket cannot be served: \(error)")
     }
@@ -102,7 +102,7 @@ final class Listener: Sendable {
     if let made {
       if isInPlace { try? made.folder.descriptor.remove(path.name) }
     } else {
-      HandedOver.giveBack(name, path)
+      SocketActivation.giveBack(name, path)
     }
   }
 

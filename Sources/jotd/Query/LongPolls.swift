@@ -3,7 +3,7 @@ import Rotation
 import Synchronization
 
 /// The requests that are held until an identity has a new token, within the bound for each user.
-final class Holds: Sendable {
+final class LongPolls: Sendable {
   private struct Waiter {
     let promise: EventLoopPromise<Void>
     let user: UInt32?
@@ -63,8 +63,8 @@ final class Holds: Sendable {
   }
 }
 
-/// Reports refusals to the journal, a bounded number for each user.
-final class Refusals: Sendable {
+/// Reports denials to the journal, a bounded number for each user.
+final class DenialLog: Sendable {
   private struct Window {
     var began = ContinuousClock.now
     var counts: [UInt32: Int] = [:]
@@ -73,9 +73,9 @@ final class Refusals: Sendable {
   private let window = Mutex(Window())
   private let names = UserNames()
 
-  /// `deed` is what `peer`, for `unit`, was not allowed to do.
+  /// `operation` is what `peer`, for `unit`, was not allowed to do.
   func report(
-    _ peer: Peer, unit: String?, _ deed: String, _ journal: @escaping @Sendable (Event) -> Void
+    _ peer: Peer, unit: String?, _ operation: String, _ journal: @escaping @Sendable (Event) -> Void
   ) {
     let count = window.withLock { window in
       let now = ContinuousClock.now
@@ -86,6 +86,8 @@ final class Refusals: Sendable {
     guard count <= Limits.refusalsLogged else { return }
     let more = count == Limits.refusalsLogged ? "; no more are reported for ten seconds" : ""
     let user = peer.user
-    names.look(user) { journal(.refused(user: user, name: $0, unit: unit, deed: deed + more)) }
+    names.look(user) {
+      journal(.refused(user: user, name: $0, unit: unit, operation: operation + more))
+    }
   }
 }

@@ -1,10 +1,10 @@
 import Dispatch
 import Rotation
 
-/// Holds a configuration against the host that it is to run on. What touches the folders of
+/// LongPolls a configuration against the host that it is to run on. What touches the folders of
 /// deliveries and sockets is done by workers, and waited for as long as something comes back:
 /// a disk that hangs is reported, and the rest is judged.
-struct HostInspection {
+struct Preflight {
   /// How much is asked of the host.
   enum Depth: Sendable {
     /// What no start accepts. What others can change on the host stops nobody but whom it concerns:
@@ -19,30 +19,30 @@ struct HostInspection {
 
   private let settings: Settings
   private let depth: Depth
-  private let findings: Findings
+  private let diagnostics: Diagnostics
 
   /// Finds what is wrong with the folders of the deliveries and of the sockets, and warns of those
   /// who are allowed something and cannot be told.
-  static func inspectPlaces(_ settings: Settings, _ depth: Depth, _ findings: Findings) {
-    let inspection = HostInspection(settings: settings, depth: depth, findings: findings)
+  static func inspectPlaces(_ settings: Settings, _ depth: Depth, _ diagnostics: Diagnostics) {
+    let inspection = Preflight(settings: settings, depth: depth, diagnostics: diagnostics)
     let mounts = MountTable()
     let reports = inspection.gather(mounts)
     inspection.judge(reports)
     inspection.inspectGroups()
-    Access.inspect(settings, findings)
+    Access.inspect(settings, diagnostics)
     guard depth == .check else { return }
-    AccessInspection.inspect(settings, reports.lazy.compactMap(\.way).first, findings)
-    HookInspection.inspect(settings, mounts.view, findings)
+    AccessInspection.inspect(settings, reports.lazy.compactMap(\.way).first, diagnostics)
+    HookInspection.inspect(settings, mounts.view, diagnostics)
   }
 
   /// Reads the secret, and finds what is wrong or weak about it; nil after an error.
-  static func inspectSecret(_ settings: Settings, _ findings: Findings) -> HMACSigner? {
+  static func inspectSecret(_ settings: Settings, _ diagnostics: Diagnostics) -> HMACSigner? {
     do throws(Failure) {
-      let (signer, warnings) = try SecretReader(signing: settings.signing).signer()
-      for warning in warnings { findings.warn(settings.secretPlace, warning) }
+      let (signer, warnings) = try SecretLoader(signing: settings.signing).signer()
+      for warning in warnings { diagnostics.warn(settings.secretLocation, warning) }
       return signer
     } catch {
-      findings.error(settings.secretPlace, error.description, code: error.code)
+      diagnostics.error(settings.secretLocation, error.description, code: error.code)
       return nil
     }
   }
@@ -59,9 +59,9 @@ struct HostInspection {
     var reports: [FolderReport] = []
     var silent: [Path: FolderInspection] = [:]
     while reports.count + silent.count < inspections.count {
-      let pause = Int(Limits.patience.microseconds)
+      let pause = Int(Limits.stallTimeout.microseconds)
       if arrived.wait(timeout: .now() + .microseconds(pause)) == .timedOut {
-        for inspection in pool.findHanging() { silent[inspection.path] = inspection }
+        for inspection in pool.findStalled() { silent[inspection.path] = inspection }
       }
       for (inspection, report) in pool.collect() {
         silent[inspection.path] = nil
@@ -77,8 +77,12 @@ struct HostInspection {
     let text =
       "\(folder.path) does not answer: is its file system, or the disk under it, in trouble? "
       + "What is delivered there was not checked"
-    for place in folder.deliveries.map(\.place) + folder.sockets.map(\.place) {
-      if depth == .check { findings.error(place, text) } else { findings.warn(place, text) }
+    for location in folder.deliveries.map(\.location) + folder.sockets.map(\.location) {
+      if depth == .check {
+        diagnostics.error(location, text)
+      } else {
+        diagnostics.warn(location, text)
+      }
     }
   }
 
@@ -94,13 +98,13 @@ struct HostInspection {
       }
       edit(&found[path]!)
     }
-    for (index, (delivery, place)) in settings.deliveryPlaces.enumerated() {
+    for (index, (delivery, location)) in settings.deliveryLocations.enumerated() {
       add(delivery.path.folder) {
         $0.deliveries.append(
-          FolderInspection.Target(index: index, delivery: delivery, place: place))
+          FolderInspection.Target(index: index, delivery: delivery, location: location))
       }
     }
-    for socket in settings.socket?.places ?? [] {
+    for socket in settings.socket?.locations ?? [] {
       add(socket.path.folder) { $0.sockets.append(socket) }
     }
     return order.compactMap { found[$0] }
@@ -110,24 +114,26 @@ struct HostInspection {
 
   private func judge(_ reports: [FolderReport]) {
     // What could be meant is worth saying once the document says what is meant.
-    if findings.errors.isEmpty {
-      for warning in reports.flatMap(\.warnings) { findings.warn(warning.place, warning.text) }
+    if diagnostics.errors.isEmpty {
+      for warning in reports.flatMap(\.warnings) {
+        diagnostics.warn(warning.location, warning.text)
+      }
     }
-    var names = [FolderReport.Name?](repeating: nil, count: settings.deliveryPlaces.count)
-    var isOnDisk = [Bool](repeating: false, count: settings.deliveryPlaces.count)
+    var names = [FolderReport.Name?](repeating: nil, count: settings.deliveryLocations.count)
+    var isOnDisk = [Bool](repeating: false, count: settings.deliveryLocations.count)
     for report in reports {
-      for fault in report.faults { findings.error(fault.place, fault.text, code: fault.code) }
+      for fault in report.faults { diagnostics.error(fault.location, fault.text, code: fault.code) }
       for (index, name) in report.names { names[index] = name }
       for index in report.onDisk { isOnDisk[index] = true }
     }
-    var taken: [FolderReport.Name: Place] = [:]
-    for (name, (delivery, place)) in zip(names, settings.deliveryPlaces) {
+    var taken: [FolderReport.Name: SourceLocation] = [:]
+    for (name, (delivery, location)) in zip(names, settings.deliveryLocations) {
       guard let name else { continue }
       if let first = taken[name] {
-        findings.error(
-          place, "\(delivery.path) is the same file as the one delivered to in \(first)")
+        diagnostics.error(
+          location, "\(delivery.path) is the same file as the one delivered to in \(first)")
       }
-      taken[name] = place
+      taken[name] = location
     }
     warnOfDisks(isOnDisk)
   }
@@ -143,11 +149,12 @@ struct HostInspection {
       }
     }
     var warned: Set<String> = []
-    for (isOnDisk, (delivery, place)) in zip(isOnDisk, settings.deliveryPlaces) where isOnDisk {
+    for (isOnDisk, (delivery, location)) in zip(isOnDisk, settings.deliveryLocations) where isOnDisk
+    {
       guard let (identity, lead) = leads[delivery.path], warned.insert(identity.name).inserted
       else { continue }
-      findings.warn(
-        place,
+      diagnostics.warn(
+        location,
         "\(delivery.path) is on a disk, and \(identity.name)'s tokens are replaced only "
           + "\(lead.timeSpan) before their threshold: a disk can take \(needed.timeSpan) to write "
           + "all files that are delivered to disks. Deliver below /run, which is in memory, or let "
@@ -159,7 +166,7 @@ struct HostInspection {
     guard let socket = settings.socket, let group = socket.group,
       let fault = Ownership.fault(group: group, at: socket.path)
     else { return }
-    findings.error(socket.groupPlace ?? socket.place, fault)
+    diagnostics.error(socket.groupLocation ?? socket.location, fault)
   }
 }
 
@@ -194,7 +201,7 @@ struct FilesRead: Sendable {
 
   init(_ settings: Settings) {
     var paths = settings.files.map { ($0, "the configuration") }
-    if let secret = SecretReader(signing: settings.signing).path {
+    if let secret = SecretLoader(signing: settings.signing).path {
       paths.append((secret, "the secret"))
     }
     for (path, meaning) in paths {

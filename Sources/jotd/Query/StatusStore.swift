@@ -3,7 +3,7 @@ import Synchronization
 
 /// What the rotator last said of every identity, where the query service reads it: the one thing
 /// that the two threads share. A token is read here without waiting for a rotation.
-final class Noticeboard: Sendable {
+final class StatusStore: Sendable {
   /// All that is not about a single identity.
   struct General: Sendable {
     var access: Access
@@ -58,7 +58,7 @@ final class Noticeboard: Sendable {
   }
 
   /// Puts up how these identities stand.
-  func post(_ statuses: [IdentityStatus]) {
+  func publish(_ statuses: [IdentityStatus]) {
     state.withLock { state in
       for status in statuses { state.statuses[status.identity.name] = status }
     }

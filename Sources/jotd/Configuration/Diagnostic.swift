@@ -2,23 +2,23 @@ import Glibc
 import Rotation
 
 /// Something wrong, or worth knowing, in the configuration or on the host.
-struct Finding: Error, Comparable, CustomStringConvertible {
-  let place: Place
+struct Diagnostic: Error, Comparable, CustomStringConvertible {
+  let location: SourceLocation
   let text: String
   /// errno(3), where a system call failed; 0 where the words themselves are wrong.
   var code: Int32 = 0
 
   /// `FILE:LINE:COLUMN: text`, as compilers and editors have it.
-  var description: String { "\(place): \(text)" }
+  var description: String { "\(location): \(text)" }
 
   /// Whether the host was in trouble, so that a later try can go well.
   var mayPass: Bool { [EIO, EMFILE, ENFILE, ENOMEM, ENOBUFS, ESTALE, ETIMEDOUT].contains(code) }
 
-  static func < (left: Finding, right: Finding) -> Bool { left.place < right.place }
+  static func < (left: Diagnostic, right: Diagnostic) -> Bool { left.location < right.location }
 }
 
 /// A place in a configuration file.
-struct Place: Comparable, CustomStringConvertible {
+struct SourceLocation: Comparable, CustomStringConvertible {
   let file: String
   /// From 1; 0 when the file as a whole is meant.
   var line = 0
@@ -26,15 +26,15 @@ struct Place: Comparable, CustomStringConvertible {
 
   var description: String { line == 0 ? file : "\(file):\(line):\(column)" }
 
-  static func < (left: Place, right: Place) -> Bool {
+  static func < (left: SourceLocation, right: SourceLocation) -> Bool {
     (left.file, left.line, left.column) < (right.file, right.line, right.column)
   }
 }
 
 /// What was found so far. Reading goes on after an error, so that all are shown at once.
-final class Findings {
-  private(set) var errors: [Finding] = []
-  private(set) var warnings: [Finding] = []
+final class Diagnostics {
+  private(set) var errors: [Diagnostic] = []
+  private(set) var warnings: [Diagnostic] = []
   /// Whether nothing is repeated: below `signing`.
   private(set) var isDiscreet = false
   /// Names in paths that may not be repeated, wherever a text about the path comes from.
@@ -44,7 +44,7 @@ final class Findings {
   var isFull: Bool { errors.count > Limits.errorsShown }
 
   /// Reads something whose values must not be shown.
-  func discreetly<Value>(_ read: () -> Value) -> Value {
+  func redacting<Value>(_ read: () -> Value) -> Value {
     isDiscreet = true
     defer { isDiscreet = false }
     return read()
@@ -80,11 +80,11 @@ final class Findings {
     for name in path.names where !Quoting.isName(name) { hidden.insert(name) }
   }
 
-  func error(_ place: Place, _ text: String, code: Int32 = 0) {
-    errors.append(Finding(place: place, text: presentable(text), code: code))
+  func error(_ location: SourceLocation, _ text: String, code: Int32 = 0) {
+    errors.append(Diagnostic(location: location, text: presentable(text), code: code))
   }
-  func warn(_ place: Place, _ text: String) {
-    warnings.append(Finding(place: place, text: presentable(text)))
+  func warn(_ location: SourceLocation, _ text: String) {
+    warnings.append(Diagnostic(location: location, text: presentable(text)))
   }
 
   private func presentable(_ text: String) -> String {

@@ -6,7 +6,7 @@ import Rotation
 /// read is tried again, as often as a delivery. Files are touched on a queue of its own, because a
 /// disk can hang.
 @MainActor
-final class SecretKeeper {
+final class SecretWatcher {
   enum News: Sendable {
     case read(HMACSigner, warnings: [String], hadFailed: Bool)
     case failed(Failure)
@@ -23,7 +23,7 @@ final class SecretKeeper {
   /// When to look again although nothing happened; nil while all is well, or a look is under way.
   private(set) var retryAt: Instant?
 
-  private let reader: SecretReader
+  private let reader: SecretLoader
   private var seen: FileStatus?
   private var failure: Failure?
   private var attempts = 0
@@ -36,7 +36,7 @@ final class SecretKeeper {
 
   /// `reader` has read the secret; `seen` is its source's fingerprint from before that. From now
   /// on, `hear` is called on the main queue with what is new.
-  init(_ reader: SecretReader, seen: FileStatus?, hear: @escaping @MainActor (News) -> Void) {
+  init(_ reader: SecretLoader, seen: FileStatus?, hear: @escaping @MainActor (News) -> Void) {
     self.reader = reader
     self.seen = seen
     self.hear = hear

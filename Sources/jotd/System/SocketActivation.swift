@@ -6,7 +6,7 @@ import Synchronization
 
 /// The listening sockets that systemd handed over (sd_listen_fds_with_names(3)): each is used by
 /// one listener at a time, by its path or by the name of its FileDescriptorName=.
-enum HandedOver {
+enum SocketActivation {
   private struct Socket {
     let number: Int32
     let name: String

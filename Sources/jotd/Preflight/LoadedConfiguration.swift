@@ -1,9 +1,9 @@
 import Rotation
 
 /// All that must be right before the daemon starts, or a reload takes effect.
-struct Preparation: Sendable {
+struct LoadedConfiguration: Sendable {
   let settings: Settings
-  let reader: SecretReader
+  let reader: SecretLoader
   let signer: HMACSigner
   /// What the secret's source looked like before it was read.
   let fingerprint: FileStatus?
@@ -13,7 +13,7 @@ struct Preparation: Sendable {
   /// What is wrong with a configuration.
   struct Refused: Error, CustomStringConvertible {
     /// In the order of the files.
-    let errors: [Finding]
+    let errors: [Diagnostic]
 
     /// Whether it is the host's trouble alone, so that another try may go well.
     var mayPass: Bool { errors.allSatisfy(\.mayPass) }
@@ -27,21 +27,21 @@ struct Preparation: Sendable {
   }
 
   /// Reads the configuration at `path` and its secret, and asks `depth` of the host.
-  init(_ path: String, _ depth: HostInspection.Depth) throws(Refused) {
-    let findings = Findings()
-    let settings = Configuration.load(path, findings)
+  init(_ path: String, _ depth: Preflight.Depth) throws(Refused) {
+    let diagnostics = Diagnostics()
+    let settings = Configuration.load(path, diagnostics)
     var read: HMACSigner?
-    fingerprint = settings.flatMap { SecretReader(signing: $0.signing).fingerprint }
+    fingerprint = settings.flatMap { SecretLoader(signing: $0.signing).fingerprint }
     if let settings {
-      HostInspection.inspectPlaces(settings, depth, findings)
-      read = HostInspection.inspectSecret(settings, findings)
+      Preflight.inspectPlaces(settings, depth, diagnostics)
+      read = Preflight.inspectSecret(settings, diagnostics)
     }
-    guard let settings, let read, findings.errors.isEmpty else {
-      throw Refused(errors: findings.errors)
+    guard let settings, let read, diagnostics.errors.isEmpty else {
+      throw Refused(errors: diagnostics.errors)
     }
     self.settings = settings
-    reader = SecretReader(signing: settings.signing)
+    reader = SecretLoader(signing: settings.signing)
     signer = read
-    warnings = findings.warnings.map(\.description)
+    warnings = diagnostics.warnings.map(\.description)
   }
 }

@@ -7,7 +7,7 @@ import Synchronization
 
 /// Tells systemd how the service stands (sd_notify(3)). Says nothing when not started by it.
 @MainActor
-final class ServiceManager {
+final class SystemdNotifier {
   private var lastStatus = ""
   /// The service manager may be slow to read: it is told on a queue of its own, and what it did
   /// not get around to is left out.

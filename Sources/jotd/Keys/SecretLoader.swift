@@ -3,7 +3,7 @@ import Rotation
 import Synchronization
 
 /// Fetches the secret that the configuration names, and judges it.
-struct SecretReader {
+struct SecretLoader {
   let signing: SigningSettings
   /// Whether the file may be a pipe, for which the reader waits: how a shell hands a secret to a
   /// command without a file. Not for the daemon, which waits for nobody.
@@ -62,13 +62,13 @@ struct SecretReader {
   private func raw() throws(Failure) -> Secret {
     switch signing.source {
     case .env(let name):
-      if let secret = SecretReader.taken.withLock({ $0[name] }) { return secret }
+      if let secret = SecretLoader.taken.withLock({ $0[name] }) { return secret }
       guard let secret = Secret(takingVariable: name) else {
         throw Failure(
           "\(signing.source) is not set, or longer than \(Limits.secretBytes) bytes: "
             + "export it, or name a file or a credential in signing.secret")
       }
-      SecretReader.taken.withLock { $0[name] = secret }
+      SecretLoader.taken.withLock { $0[name] = secret }
       return secret
     case .file(let path): return try file(path.description)
     case .credential:
@@ -90,10 +90,10 @@ struct SecretReader {
       switch status.kind {
       case .file:
         if case .file = signing.source, status.mode & 0o007 != 0 {
-          throw SystemError(code: SecretReader.openToOthers)
+          throw SystemError(code: SecretLoader.openToOthers)
         }
         if case .file = signing.source, !Accounts.trusted.contains(status.owner) {
-          throw SystemError(code: SecretReader.foreign)
+          throw SystemError(code: SecretLoader.foreign)
         }
       case .pipe where allowsPipe:
         // Opened anew, because the first does not wait for whoever writes.
@@ -106,7 +106,7 @@ struct SecretReader {
       return secret
     } catch {
       throw Failure(
-        "\(signing.source) \(SecretReader.explanation(error, path))", code: max(0, error.code))
+        "\(signing.source) \(SecretLoader.explanation(error, path))", code: max(0, error.code))
     }
   }
 

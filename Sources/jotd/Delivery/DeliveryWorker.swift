@@ -10,7 +10,7 @@ enum DeliveryWork: Sendable {
   /// What removes the temporary files beside all deliveries, one piece of work for each folder.
   static func sweeps(_ settings: Settings) -> [DeliveryWork] {
     var stems: [Path: Set<[UInt8]>] = [:]
-    for case .file(let file) in settings.deliveryPlaces.lazy.map(\.delivery) {
+    for case .file(let file) in settings.deliveryLocations.lazy.map(\.delivery) {
       stems[file.path.folder, default: []].insert(Array(TemporaryName.stem(file.path.name).utf8))
     }
     return stems.map { .sweep($0.key, stems: $0.value) }
@@ -26,7 +26,7 @@ enum DeliveryWork: Sendable {
 }
 
 /// Carries out work at the places of deliveries, on one worker.
-struct Postman {
+struct DeliveryWorker {
   private struct Kept {
     let folder: Folder
     let opened: ContinuousClock.Instant
@@ -108,7 +108,7 @@ struct Postman {
   private mutating func folder(of path: Path) throws(Failure) -> Folder {
     let now = ContinuousClock.now
     let path = path.folder
-    if let kept = folders[path], now - kept.opened < Postman.memory, isCurrent(kept, path) {
+    if let kept = folders[path], now - kept.opened < DeliveryWorker.memory, isCurrent(kept, path) {
       return kept.folder
     }
     if folders.count >= Limits.foldersKept { folders = [:] }
