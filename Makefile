@@ -57,7 +57,7 @@ run: build
 
 test: build test-pure test-binary
 
-# The pure core: properties, vectors and the simulated host.
+# The core: properties, vectors and the simulated host; and what of the program needs no daemon.
 test-pure:
 	$(call own-folder,.build-test)
 	$(call install-missing,$(BUILD_PACKAGES))

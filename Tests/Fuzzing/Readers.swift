@@ -26,7 +26,7 @@ let now = Instant(seconds: 1_800_000_000)
   do throws(Diagnostic) {
     reader.readMain(
       try YAMLDocument.root(of: bytes, file: "jotd.yaml", diagnostics), file: "jotd.yaml")
-  } catch { diagnostics.error(error.place, error.text) }
+  } catch { diagnostics.error(error.location, error.text) }
   for diagnostic in diagnostics.errors + diagnostics.warnings {
     let text = diagnostic.description
     precondition(

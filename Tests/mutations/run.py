@@ -38,7 +38,9 @@ MANIFEST = """// swift-tools-version: 6.2
 import PackageDescription
 let package = Package(
   name: "jotd",
-  dependencies: [.package(url: "https://github.com/apple/swift-collections", from: "1.6.0")],
+  dependencies: [
+COLLECTIONS
+  ],
   targets: [
     .target(
       name: "Rotation",
@@ -103,9 +105,11 @@ def build(tree, *options):
 
 def build_core(texts):
     tree = WORK / "core"
+    versions = (ROOT / "Package.swift").read_text()
+    manifest = MANIFEST.replace("COLLECTIONS", re.search(r".*/swift-collections.*", versions)[0])
     switch = SWIFT_SWITCH.format(access="")
     mirror(tree, ["Sources/Rotation", "Tests/RotationTests"], {
-        pathlib.Path("Package.swift"): MANIFEST,
+        pathlib.Path("Package.swift"): manifest,
         pathlib.Path("Sources/Rotation/Mutation.swift"): switch,
         **{path: text for path, text in texts.items() if "Rotation" in path.parts}})
     build(tree, "--build-tests", "-Xswiftc", "-O")
@@ -117,7 +121,7 @@ def build_program(texts):
     manifest = (ROOT / "Package.swift").read_text()
     # A faulty branch may leave a variable unused.
     manifest = manifest.replace("  .treatAllWarnings(as: .error),\n", "")
-    manifest = re.sub(r"    \.testTarget\(.*\n", "", manifest)
+    manifest = re.sub(r"    \.testTarget\((?:[^()]|\([^()]*\))*\),\n", "", manifest)
     mirror(tree, ["Sources"], {
         pathlib.Path("Package.swift"): manifest,
         pathlib.Path("Sources/jotd/Mutation.swift"): SWIFT_SWITCH.format(access=""),

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Dispatch
 import Glibc
-import Logging
 import Rotation
 
 struct Run: ParsableCommand {
@@ -55,12 +54,11 @@ extension Journal {
   /// end. False, and nothing is said, where standard error is somebody's to read.
   fileprivate func refuseStart(_ reasons: [String]) -> Bool {
     guard isJournald else { return false }
-    let log = Logger(label: "jotd") { _ in JournalHandler(self) }
     if reasons.count > 1 {
-      for reason in reasons { log.error("\(reason)") }
-      log.report(.startRefused("\(counted(reasons.count, "error")), which stand before this"))
+      for reason in reasons { write(JournalEntry(.error, reason)) }
+      report(.startRefused("\(counted(reasons.count, "error")), which stand before this"))
     } else {
-      log.report(.startRefused(reasons.joined()))
+      report(.startRefused(reasons.joined()))
     }
     flush(within: Limits.shutdownGrace)
     return true

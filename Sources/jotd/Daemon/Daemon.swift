@@ -1,7 +1,6 @@
 import ArgumentParser
 import Dispatch
 import Glibc
-import Logging
 import Rotation
 
 /// The rotator's host: gives it time, keys and answers, and carries out its orders. Everything
@@ -10,7 +9,6 @@ import Rotation
 final class Daemon {
   private let path: String
   private let journal: Journal
-  private let log: Logger
   private let systemd = SystemdNotifier()
   private var clock: WallClock!
   private var deliveries: DeliveryWorkers!
@@ -41,7 +39,6 @@ final class Daemon {
   init(_ path: String, _ prepared: LoadedConfiguration, _ journal: Journal) throws(Failure) {
     self.path = path
     self.journal = journal
-    log = Logger(label: "jotd") { _ in JournalHandler(journal) }
     rotator = Rotator(keys: Keys(signing: prepared.signer))
     settings = prepared.settings
     store = StatusStore(
@@ -75,9 +72,9 @@ final class Daemon {
       if number == SIGHUP { self?.reloader.reload() } else { self?.stop(name) }
     }
     systemd.keepWatchdog()
-    log.report(.started(version: version, identities: prepared.settings.identities.count))
-    for warning in prepared.warnings { log.report(.warning(warning)) }
-    for warning in SocketActivation.warnings { log.report(.warning(warning)) }
+    journal.report(.started(version: version, identities: prepared.settings.identities.count))
+    for warning in prepared.warnings { journal.report(.warning(warning)) }
+    for warning in SocketActivation.warnings { journal.report(.warning(warning)) }
     try takeLock()
     watchSecret(prepared)
     // Armed before the time is first read, so that no setting of the clock is missed.
@@ -107,7 +104,7 @@ final class Daemon {
       DispatchQueue.main.async { MainActor.assumeIsolated { self?.openLate(result) } }
     }
     guard let prepared else {
-      return log.report(
+      return journal.report(
         .warning("the sockets of the configuration hang: does a disk? They come when it does"))
     }
     served.commit(try prepared.get())
@@ -122,7 +119,7 @@ final class Daemon {
       }
       served.commit(prepared)
       if isReady { served.begin() }
-    case .failure(let diagnostic): log.report(.warning("\(diagnostic)"))
+    case .failure(let diagnostic): journal.report(.warning("\(diagnostic)"))
     }
   }
 
@@ -175,13 +172,13 @@ final class Daemon {
     case .ended: step(.ended(deliveries.collect().map { ($0.id, $1) }))
     case .hanging(let jobs): step(.stalled(jobs.map(\.id)))
     case .changed(let paths): step(.touched(paths))
-    case .blind(let failure): log.report(.warning("\(failure)"))
+    case .blind(let failure): journal.report(.warning("\(failure)"))
     }
   }
 
   /// What happened goes to the journal, and to whoever else has to know.
   private func hear(_ event: Event) {
-    log.report(event)
+    journal.report(event)
     switch event {
     case .rotated(let token): hooks.rotated(token.identity)
     case .kept(let token): hooks.kept(token.identity)
@@ -229,7 +226,7 @@ final class Daemon {
           MainActor.assumeIsolated { self?.reloader.reload(done) }
         }
       },
-      report: { [log] event in log.report(event) })
+      report: { [journal] event in journal.report(event) })
   }
 
   // MARK: What changes from outside
@@ -243,16 +240,16 @@ final class Daemon {
   private func hear(_ news: SecretWatcher.News) {
     switch news {
     case .failed(let failure):
-      log.report(.secretUnreadable(failure))
+      journal.report(.secretUnreadable(failure))
       store.change { $0.secretFault = failure.description }
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
-      if hadFailed { log.report(.secretReadable) }
+      if hadFailed { journal.report(.secretReadable) }
       store.change {
         $0.secretFault = nil
         $0.keys = Keys(signing: signer)
       }
-      for warning in warnings { log.report(.warning(warning)) }
+      for warning in warnings { journal.report(.warning(warning)) }
       return step(.keysChanged(Keys(signing: signer)))
     }
     rest()
@@ -274,7 +271,7 @@ final class Daemon {
         case .success(let new): return .success(commit(new))
         case .failure(let refused):
           defer { rest() }
-          log.report(.reloadRefused(refused.description))
+          journal.report(.reloadRefused(refused.description))
           store.change {
             $0.refusedReload = refused.description
             $0.refusedReloads += 1
@@ -286,7 +283,7 @@ final class Daemon {
 
   private func commit(_ new: NewConfiguration) -> Changes {
     let prepared = new.preparation
-    for warning in prepared.warnings { log.report(.warning(warning)) }
+    for warning in prepared.warnings { journal.report(.warning(warning)) }
     served.commit(new.sockets)
     if isReady { served.begin() }
     watchSecret(prepared)
@@ -295,7 +292,7 @@ final class Daemon {
     let changes = turn.changes ?? Changes()
     settings = prepared.settings
     boundConnections()
-    log.report(.reloaded(changes))
+    journal.report(.reloaded(changes))
     store.apply(prepared.settings, keys, turn.changed)
     hooks.configure(prepared.settings.identities)
     postHookFaults()
@@ -317,7 +314,7 @@ final class Daemon {
     if owesReady, totals.unsettled == 0, !deliveries.isSweeping, !reloader.isRunning {
       owesReady = false
       if !isReady {
-        log.report(
+        journal.report(
           .ready(
             identities: totals.identities, failing: totals.failing,
             names: Array(
@@ -345,7 +342,7 @@ final class Daemon {
 
   /// Ends, so that it is started anew: whoever cannot be woken would let every token run out.
   private func giveUp(_ failure: Failure) {
-    log.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
+    journal.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
     hooks.close()
     journal.flush(within: Limits.shutdownGrace)
     _exit(ExitCode.hostError.rawValue)
@@ -356,7 +353,7 @@ final class Daemon {
     guard !isStopping else { return }
     isStopping = true
     systemd.stopping()
-    log.report(.stopping(signal: signal))
+    journal.report(.stopping(signal: signal))
     deliveries.close()
     credentialService.stop()
     let deadline = ContinuousClock.now + Limits.shutdownGrace

@@ -1,7 +1,6 @@
 import CSystemd
 import Dispatch
 import Glibc
-import Logging
 import Rotation
 import Synchronization
 
@@ -34,8 +33,11 @@ final class Journal: Sendable {
     target = Journal.isConnected ? .journald : .lines(isTerminal: isatty(2) == 1)
   }
 
-  /// Writes an entry, soon. `fields` have names as in systemd.journal-fields(7).
-  func write(_ level: Logger.Level, _ message: String, _ fields: [(name: String, value: String)]) {
+  /// Writes the entry of an event, soon.
+  func report(_ event: Event) { write(JournalEntry(event)) }
+
+  /// Writes an entry, soon.
+  func write(_ entry: JournalEntry) {
     let isFull = state.withLock { state in
       if state.waiting >= Limits.journalBacklog {
         state.dropped += 1
@@ -46,14 +48,16 @@ final class Journal: Sendable {
     }
     if isFull { return }
     queue.async {
-      self.put(level, message, fields)
+      self.put(entry)
       let dropped = self.state.withLock { state in
         state.waiting -= 1
         defer { if state.waiting == 0 { state.dropped = 0 } }
         return state.waiting == 0 ? state.dropped : 0
       }
       if dropped > 0 {
-        self.put(.warning, "\(dropped) journal entries were dropped: the journal did not read", [])
+        self.put(
+          JournalEntry(
+            .warning, "\(dropped) journal entries were dropped: the journal did not read"))
       }
     }
   }
@@ -65,21 +69,20 @@ final class Journal: Sendable {
     _ = done.wait(timeout: .now() + .microseconds(Int(limit.microseconds)))
   }
 
-  private func put(
-    _ level: Logger.Level, _ message: String, _ fields: [(name: String, value: String)]
-  ) {
+  private func put(_ entry: JournalEntry) {
     switch target {
     case .journald:
       Journal.send(
         [
-          ("MESSAGE", message), ("PRIORITY", String(level.priority)),
+          ("MESSAGE", entry.message), ("PRIORITY", String(entry.priority.rawValue)),
           ("SYSLOG_IDENTIFIER", "jotd"),
-        ] + fields)
+        ] + entry.fields)
     case .lines(let isTerminal):
-      let mark = level >= .warning ? "\(level): " : ""
-      var line = "\(Instant.now.rfc3339) \(mark)\(redacted(message))\n"
-      if isTerminal, level >= .warning {
-        line = (level >= .error ? "\u{1b}[31m" : "\u{1b}[33m") + line.dropLast() + "\u{1b}[0m\n"
+      let mark = entry.priority <= .warning ? "\(entry.priority): " : ""
+      var line = "\(Instant.now.rfc3339) \(mark)\(redacted(entry.message))\n"
+      if isTerminal, entry.priority <= .warning {
+        let color = entry.priority <= .error ? "\u{1b}[31m" : "\u{1b}[33m"
+        line = color + line.dropLast() + "\u{1b}[0m\n"
       }
       writeToStandardError(line)
     }
@@ -111,51 +114,5 @@ final class Journal: Sendable {
     var found = stat()
     guard unsafe fstat(2, &found) == 0 else { return false }
     return stream == "\(found.st_dev):\(found.st_ino)"
-  }
-}
-
-/// Joins swift-log to the journal: metadata become fields.
-struct JournalHandler: LogHandler {
-  let journal: Journal
-  var metadata: Logger.Metadata = [:]
-  var metadataProvider: Logger.MetadataProvider?
-  var logLevel = Logger.Level.info
-
-  init(_ journal: Journal) { self.journal = journal }
-
-  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-    get { metadata[key] }
-    set { metadata[key] = newValue }
-  }
-
-  func log(event: LogEvent) {
-    let all = metadata.merging(event.metadata ?? [:]) { _, new in new }
-    journal.write(
-      event.level, event.message.description,
-      all.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) })
-  }
-}
-
-extension Logger {
-  /// Logs an event as its journal entry.
-  func report(_ event: Event) {
-    let entry = JournalEntry(event)
-    var metadata: Logger.Metadata = ["MESSAGE_ID": "\(entry.messageID)"]
-    for field in entry.fields { metadata[field.name] = "\(field.value)" }
-    log(level: entry.level, "\(entry.message)", metadata: metadata)
-  }
-}
-
-extension Logger.Level {
-  /// The priority of syslog(3).
-  fileprivate var priority: Int {
-    switch self {
-    case .trace, .debug: 7
-    case .info: 6
-    case .notice: 5
-    case .warning: 4
-    case .error: 3
-    case .critical: 2
-    }
   }
 }

@@ -1,20 +1,31 @@
-import Logging
 import Rotation
 
-/// An event as the journal has it: a level, a sentence, and fields (systemd.journal-fields(7)).
+/// An event as the journal has it: a priority, a sentence, and fields (systemd.journal-fields(7)).
 ///
 /// The MESSAGE_ID of each kind is stable; `systemd/jotd.catalog` explains each to
 /// `journalctl -x`.
 struct JournalEntry {
-  let level: Logger.Level
-  let messageID: String
+  /// As in syslog(3): the lower, the worse.
+  enum Priority: Int, Comparable {
+    case critical = 2
+    case error, warning, notice, info
+
+    static func < (left: Priority, right: Priority) -> Bool { left.rawValue < right.rawValue }
+  }
+
+  let priority: Priority
   let message: String
   private(set) var fields: [(name: String, value: String)] = []
 
-  private init(_ level: Logger.Level, _ messageID: String, _ message: String) {
-    self.level = level
-    self.messageID = messageID
+  /// An entry of no event.
+  init(_ priority: Priority, _ message: String) {
+    self.priority = priority
     self.message = message
+  }
+
+  private init(_ priority: Priority, _ messageID: String, _ message: String) {
+    self.init(priority, message)
+    fields = [("MESSAGE_ID", messageID)]
   }
 
   private func with(_ name: String, _ value: String?) -> JournalEntry {

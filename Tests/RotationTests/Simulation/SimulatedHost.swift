@@ -374,7 +374,7 @@ extension SimulatedHost {
       let wake = nextWake.map { clock.moment(of: $0) } ?? .max
       let job = jobs.map { endOf($0) }.min() ?? .max
       let patience =
-        jobs.lazy.filter { !$0.isNoted }.map { $0.begin + Limits.patience.microseconds }.min()
+        jobs.lazy.filter { !$0.isNoted }.map { $0.begin + Limits.stallTimeout.microseconds }.min()
         ?? .max
       let next = min(wake, job, patience, end)
       // The timer is up to a millisecond late, as measured.
@@ -455,7 +455,8 @@ extension SimulatedHost {
   private mutating func noteStalled() throws -> Bool {
     var stalled: [Job.ID] = []
     for index in jobs.indices
-    where !jobs[index].isNoted && clock.time - jobs[index].begin >= Limits.patience.microseconds {
+    where !jobs[index].isNoted && clock.time - jobs[index].begin >= Limits.stallTimeout.microseconds
+    {
       jobs[index].isNoted = true
       stalled.append(jobs[index].job.id)
       note("\(jobs[index].job.delivery.path) is noted as stalled")
