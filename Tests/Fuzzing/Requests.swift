@@ -16,7 +16,7 @@ import NIOEmbedded
     store, longPolls, Turns { work in work() },
     QueryService.Control(
       rotate: { _, _, done in done() },
-      reload: { $0(.failure(ReloadRefused(reason: "no"))) },
+      reload: { $0(.failure(Failure("no"))) },
       report: { event in
         precondition(!"\(event)".utf8.contains(UInt8(ascii: "\n")), "\(event)")
       }))
