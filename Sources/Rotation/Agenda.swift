@@ -10,7 +10,7 @@ struct Agenda {
   var now = Instant(microseconds: .min)
   var minter = Minter()
   var schedule = Schedule()
-  /// Whether it was said that the key is another one than before.
+  /// Whether a change of the key was reported already.
   var hasToldOfKey = false
 
   private(set) var jobs: [Job.ID: Purpose] = [:]

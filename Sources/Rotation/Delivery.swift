@@ -1,4 +1,4 @@
-/// One place where an identity's tokens go, as the configuration describes it: a value, no deed.
+/// One place where an identity's tokens go, as the configuration describes it.
 package enum Delivery: Hashable, Sendable {
   case file(FileDelivery)
   case socket(SocketDelivery)

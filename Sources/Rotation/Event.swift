@@ -16,7 +16,7 @@ package enum Event: Sendable {
   case stale(identity: String, expiresAt: Instant)
   /// ... or has ended.
   case expired(identity: String, expiresAt: Instant)
-  /// Or emptied, where it is written in place.
+  /// What no identity wants any more is gone. `isEmptied`: emptied, because it is written in place.
   case removed(path: Path, isEmptied: Bool)
   case removalFailed(path: Path, Failure)
 

@@ -38,6 +38,8 @@ extension RotationState {
       Failure(
         "\(path(position)): writing hangs: is its file system, or the disk under it, in trouble?"),
       &agenda)
+    // Its hooks do not wait for a look either.
+    if token != nil, isDelivered { completeRotation(&agenda) }
     plan(&agenda)
   }
 

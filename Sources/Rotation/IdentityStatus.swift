@@ -4,7 +4,8 @@ package struct IdentityStatus: Sendable {
   package let identity: Identity
   /// The newest token; nil before the first.
   package let token: Token?
-  /// Whether its first token is on its way: its places are looked at before.
+  /// Whether the first token is still to come: its places are being looked at, and minting has not
+  /// failed.
   package let isAwaited: Bool
   /// Whether a delivery holds no token at all, and the earliest `exp` among those that do.
   package let isMissing: Bool

@@ -1,4 +1,4 @@
-/// The keys of a host. A value: with another key, there are other keys.
+/// The keys of a host: a value that is replaced as a whole when the secret changes.
 package struct Keys: Sendable {
   /// What new tokens are signed with.
   package let signing: any Signer

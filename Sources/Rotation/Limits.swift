@@ -177,7 +177,7 @@ package enum Limits {
   package static let crowdBytes = 1 << 20
   /// How long after that: what follows at once is waited for.
   package static let calm = Duration.seconds(1)
-  /// DenialLog written to the journal in ten seconds for one user; more are counted.
+  /// Denials written to the journal in ten seconds for one user; more are counted.
   package static let refusalsLogged = 10
   /// How long a refusal waits for the user's name before it is told by number: name services answer
   /// in milliseconds, or hang.

@@ -13,7 +13,7 @@ extension RotationState {
     _ position: Int, _ outcome: Outcome, _ agenda: inout Agenda,
     _ random: inout some RandomNumberGenerator
   ) {
-    agenda.stalled.remove(path(position))
+    let hasStalled = agenda.stalled.remove(path(position)) != nil
     running.remove(position)
     let found: Found =
       switch outcome {
@@ -21,15 +21,14 @@ extension RotationState {
       case .failed(let failure): .unreadable(failure)
       case .done: .nothing
       }
-    learn(position, found, &agenda, &random)
+    learn(position, found, hasStalled, &agenda, &random)
     plan(&agenda)
   }
 
   private mutating func learn(
-    _ position: Int, _ found: Found, _ agenda: inout Agenda,
+    _ position: Int, _ found: Found, _ hasStalled: Bool, _ agenda: inout Agenda,
     _ random: inout some RandomNumberGenerator
   ) {
-    defer { agenda.schedule.set(number, due: agenda.now) }
     let isFirst = unread.contains(position)
     unread.remove(position)
     let isNews = !claimed.contains(position)
@@ -44,9 +43,9 @@ extension RotationState {
     // It hung, and nothing was wrong.
     if token != nil, !undelivered.contains(position) { recover(position, &agenda) }
     if token != nil, isDelivered { completeRotation(&agenda) }
-    // What fails waits for its next try, whatever happens there: that may be its own doing. Not after
-    // a reload, by whoever may have mended it.
-    if isNews || isFirst || !isPausing(at: agenda.now) || failures[position] == nil {
+    // What fails waits for its next try, because the change that was seen may be that try's own. Not
+    // at the first look after a reload: whoever reloads may have mended it; and not what only hung.
+    if isNews || isFirst || hasStalled || !isPausing(at: agenda.now) || failures[position] == nil {
       startJobs(position...position, &agenda)
     }
   }
@@ -54,8 +53,10 @@ extension RotationState {
   /// Takes over the token that every lasting delivery was found to hold.
   mutating func adoptCandidate(_ agenda: inout Agenda) {
     guard token == nil, unread.isEmpty, let candidate else { return }
+    let holders = agreeing
     self.candidate = nil
-    guard agreeing == identity.lastingPositions,
+    agreeing = Positions()
+    guard holders == identity.lastingPositions,
       identity.isUsable(candidate, agenda.keys, at: agenda.now)
     else { return }
     adopt(candidate, &agenda)
@@ -65,6 +66,8 @@ extension RotationState {
     let delivery = identity.deliveries[position]
     let content: [UInt8]? = if case .file(let bytes, true) = found { bytes } else { nil }
     guard let token else {
+      // What an earlier look found here does not count any more.
+      agreeing.remove(position)
       if let content { recognize(content, at: position, &agenda) }
       return
     }

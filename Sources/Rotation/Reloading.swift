@@ -31,7 +31,8 @@ extension Rotator {
     agenda.waiting = []
     agenda.changed = Set(states.indices)
     for number in states.indices {
-      if states[number].token != nil, states[number].isDelivered {
+      let state = states[number]
+      if state.isDelivered, state.failures.isEmpty, !state.needsToken(agenda) {
         states[number].plan(&agenda)
       } else {
         agenda.schedule.set(number, due: agenda.now)
@@ -108,7 +109,11 @@ extension Rotator {
   ) {
     leave(delivery.path)
     var isOurs = isOurs
-    if case .found(let found) = outcome { isOurs = delivery.reasonToSpare(found) == nil }
+    switch outcome {
+    case .found(.unreadable): break
+    case .found(let found): isOurs = delivery.reasonToSpare(found) == nil
+    case .done, .failed: break
+    }
     if isOurs, places[delivery.path] == nil { startRemoval(delivery, of: identity) }
   }
 

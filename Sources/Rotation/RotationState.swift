@@ -6,10 +6,11 @@
 /// - no position outside of `claimed` is written, or removed;
 /// - every delivery that is not known to hold `token` is in `undelivered`, or was never looked at
 ///   (`unread`);
-/// - `retryAt` is set while something fails that a later try may mend.
+/// - `retryAt`, when it is set, is the next try at what fails; it is nil while that try runs, and for
+///   what only hangs.
 struct RotationState {
   var identity: Identity
-  /// Its place in the rotator's list.
+  /// Its index in the rotator's list.
   var number: Int
   /// The newest token; nil before the first.
   private(set) var token: Token?
@@ -17,11 +18,12 @@ struct RotationState {
   private(set) var issue = 0
   /// The issue last reported as delivered everywhere.
   private(set) var announced = 0
-  /// Deliveries that do not hold `token` yet, and those with a job at work.
+  /// Deliveries that are not known to hold `token`.
   var undelivered = Positions()
+  /// Those with a job at work.
   var running = Positions()
-  /// Deliveries whose place is to be looked at since they were configured: until then, the
-  /// identity has no first token.
+  /// Deliveries that were not looked at since they were configured. While there are any, no first
+  /// token is chosen.
   var unread: Positions
   /// Deliveries whose place is to be looked at because somebody may have changed it.
   var suspect = Positions()
@@ -184,7 +186,7 @@ extension RotationState {
 
   /// The one way in for a token: it is the newest from now on, and every delivery that does not
   /// hold it is to get it.
-  mutating func accept(_ token: Token, heldBy holders: Positions = Positions()) {
+  private mutating func accept(_ token: Token, heldBy holders: Positions = Positions()) {
     self.token = token
     issue += 1
     undelivered = Positions(upTo: identity.deliveries.count)
@@ -203,8 +205,8 @@ extension RotationState {
     if undelivered.isEmpty { settle(&agenda) }
   }
 
-  /// Whoever asked has the token once it is where it lacks now, or failed to get there; paths that
-  /// hang are not waited for.
+  /// A request is answered once each delivery that lacks the token now has it, or has failed; paths
+  /// that hang are not waited for.
   private mutating func awaitDeliveries(_ agenda: Agenda) {
     forcedIssue = issue
     unanswered = Positions()
@@ -230,8 +232,9 @@ extension RotationState {
     agenda.report(.rotated(TokenSummary(token, of: identity)))
   }
 
-  /// Ends every look at this identity, with what there is to say of it, and the moment of the
-  /// next: when its token is due, at the next try, or when there is something to say again.
+  /// Closes every visit to this identity: notes that its status may have changed, says what there is
+  /// to say, and schedules the next visit: when the token is due, at the next try, or at the next
+  /// report of its age.
   mutating func plan(_ agenda: inout Agenda) {
     agenda.changed.insert(number)
     settleIfAccountedFor(&agenda)
@@ -241,15 +244,19 @@ extension RotationState {
     let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks
     let due = isWaiting ? nil : token.map { identity.due($0) } ?? agenda.now
     let aging = failures.isEmpty ? nil : nextAging(after: agenda.now)
-    // Where a job is still at work, there is nothing to try.
+    // Before the first token, and where a job is still at work, there is nothing to try.
     let isTriable = failures.keys.contains {
-      $0 == RotationState.minting || !running.contains($0)
+      $0 == RotationState.minting || !awaitsLooks && !running.contains($0)
     }
     let next = [due, isTriable ? retryAt : nil, aging].compactMap(\.self).min()
     // Nil only while it waits for looks: they come back, or are noted as stalled.
     if let next { agenda.schedule.set(number, due: next) }
-    // Whoever asked for a token that cannot be minted is told so, and it is minted later.
-    if isForced ? isMintingBroken : unanswered.isEmpty { answerRequests(&agenda) }
+    // Whoever asked for a token that cannot be minted, or must not be delivered any more, is told so,
+    // and it comes later.
+    let isOutdated = isForced || token.map { !agenda.keys.areCurrent(for: $0) } == true
+    if isMintingBroken && isOutdated || !isForced && unanswered.isEmpty {
+      answerRequests(&agenda)
+    }
   }
 
   /// Nothing more comes of what was asked for.

@@ -294,6 +294,106 @@ struct RotatorTests {
     #expect(now > start + .seconds(82_800 - 900))
   }
 
+  @Test func aReloadWithANewKeyReplacesTheTokenOfAnIdentityWithoutFiles() throws {
+    for paths in [[], ["/socket"]] {
+      let identities = [try Identity.sample(paths: paths)]
+      var rotator = rotator(identities, at: start)
+      for job in step(&rotator, start).jobs { finish(&rotator, job, nil, at: start) }
+      let keys = Keys(signing: SimulatedSigner(1))
+      rotator.step(.configured(identities, keys), at: start + .seconds(9))
+      #expect(rotator.statuses["a"]?.token?.origin == .key(KeyID("key-1")), "\(paths)")
+    }
+  }
+
+  @Test func aReloadWhileMintingFailsIsNoReasonToStop() throws {
+    let signer = SimulatedSigner(0)
+    let identities = [try Identity.sample()]
+    var rotator = Stepped(signer)
+    rotator.configure(identities, at: start)
+    signer.isBroken = true
+    rotator.step(.requested(RotationRequest(id: 1, names: ["a"])), at: start + .seconds(9))
+    #expect(rotator.answered == [1])
+    rotator.configure(identities, at: start + .seconds(9))
+    #expect(try #require(rotator.nextWake) < start + .seconds(15))
+  }
+
+  /// Two files, and the content of the one token that both of them hold.
+  private func found() throws -> (rotator: Stepped, looks: [Job], Found) {
+    let identity = try Identity.sample(paths: ["/a", "/b"])
+    let token = sampleToken(identity, at: start - .seconds(60)).compact
+    var rotator = rotator([identity], at: start)
+    let looks = rotator.take().jobs
+    return (rotator, looks, .file(token, isAsConfigured: true))
+  }
+
+  @Test func aTokenIsNotKeptForAPlaceThatLostItMeanwhile() throws {
+    var (rotator, looks, token) = try found()
+    rotator.step(.ended([(looks[1].id, .found(token))]), at: start)
+    rotator.step(.touched([Path("/b")]), at: start)
+    let again = try #require(rotator.take().jobs.first)
+    rotator.step(.ended([(again.id, .found(.nothing))]), at: start)
+    rotator.step(.ended([(looks[0].id, .found(token))]), at: start)
+    let paths = rotator.take().jobs.map(\.delivery.path.description)
+    #expect(paths.contains("/b"), "what was lost is written")
+  }
+
+  @Test func whatHeldOneTokenIsNotTakenToHoldAnother() throws {
+    let signer = SimulatedSigner(0)
+    let identity = try Identity.sample(paths: ["/a", "/b"])
+    var rotator = Stepped(signer)
+    rotator.configure([identity], at: start)
+    let looks = rotator.take().jobs
+    let tokens = [60, 120].map { sampleToken(identity, at: start - .seconds($0)).compact }
+    rotator.step(
+      .ended([(looks[1].id, .found(.file(tokens[0], isAsConfigured: true)))]), at: start)
+    signer.isBroken = true
+    rotator.step(.stalled([looks[0].id]), at: start + .seconds(2))
+    signer.isBroken = false
+    rotator.step(
+      .ended([(looks[0].id, .found(.file(tokens[1], isAsConfigured: true)))]),
+      at: start + .milliseconds(2_100))
+    rotator.step(.woke, at: start + .seconds(4))
+    let kept = rotator.take().events.contains { if case .kept = $0 { true } else { false } }
+    #expect(!kept, "/b holds another token")
+  }
+
+  @Test func whoAskedIsAnsweredWhenANewKeyCannotSign() throws {
+    var (rotator, _) = try delivered()
+    rotator.step(.touched([Path("/a")]), at: start + .seconds(9))
+    let look = try #require(rotator.take().jobs.first)
+    rotator.step(.requested(RotationRequest(id: 7, names: ["a"])), at: start + .seconds(9))
+    let broken = SimulatedSigner(1)
+    broken.isBroken = true
+    rotator.step(.keysChanged(Keys(signing: broken)), at: start + .seconds(9))
+    rotator.step(.ended([(look.id, .found(.nothing))]), at: start + .seconds(9))
+    #expect(rotator.answered == [7])
+  }
+
+  @Test func whatCannotBeReadIsStillRemoved() throws {
+    var (rotator, _) = try delivered()
+    rotator.step(.touched([Path("/a")]), at: start)
+    let look = try #require(rotator.take().jobs.first)
+    rotator.configure([], at: start)
+    rotator.step(.ended([(look.id, .found(.unreadable(Failure("no"))))]), at: start)
+    guard case .remove? = rotator.take().jobs.first?.operation else {
+      Issue.record("the file is left behind, and nobody says so")
+      return
+    }
+  }
+
+  @Test func hooksDoNotWaitForALookThatHangs() throws {
+    let identities = [try Identity.sample(paths: ["/a", "/b"])]
+    var rotator = rotator(identities, at: start)
+    let jobs = step(&rotator, start).jobs
+    finish(&rotator, jobs[0], nil, at: start)
+    rotator.configure(identities, at: start)
+    let look = try #require(rotator.take().jobs.first)
+    finish(&rotator, jobs[1], nil, at: start)
+    rotator.step(.stalled([look.id]), at: start + .seconds(2))
+    let rotated = rotator.take().events.contains { if case .rotated = $0 { true } else { false } }
+    #expect(rotated)
+  }
+
   @Test func whatIsNotATokenIsNotReplaced() throws {
     let identities = [try Identity.sample(paths: ["/a", "/b"])]
     var rotator = rotator(identities, at: start)
@@ -367,6 +467,7 @@ private struct Stepped {
   private(set) var statuses: [String: IdentityStatus] = [:]
   private(set) var nextWake: Instant?
   private(set) var totals = Totals()
+  private(set) var answered: [RotationRequest.ID] = []
   private var actions: [Action] = []
 
   private var keys: Keys
@@ -386,6 +487,7 @@ private struct Stepped {
     for status in turn.changed { statuses[status.identity.name] = status }
     nextWake = turn.nextWake
     totals = turn.totals
+    answered += turn.answered
     actions += turn.actions
   }
 

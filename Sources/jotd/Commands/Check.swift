@@ -88,7 +88,7 @@ struct Check: ParsableCommand {
         + "\(counted(settings.deliveryLocations.count, "delivery")); \(rights)")
   }
 
-  /// Whose rights the findings about the host hold for.
+  /// Whose rights the diagnostics about the host hold for.
   private var rights: String {
     let user = Accounts.describe(user: Accounts.own)
     return asService

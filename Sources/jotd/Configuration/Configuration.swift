@@ -8,7 +8,7 @@ enum Configuration {
   static let standardSocket = Path("/run/jotd/jotd.sock")
 
   /// Reads `path` and the `*.yaml` of its `.d` folder in name order. When anything is wrong with
-  /// them, the findings have an error, and the settings are what could be read, or nil.
+  /// them, the diagnostics have an error, and the settings are what could be read, or nil.
   static func load(_ path: String, _ diagnostics: Diagnostics) -> Settings? {
     var reader = ConfigurationReader(diagnostics)
     var reading = ConfigurationVersion.Reading()

@@ -16,7 +16,7 @@ struct ConfigurationReader {
 
   init(_ diagnostics: Diagnostics) { self.diagnostics = diagnostics }
 
-  /// What could be read, once every file was; only without errors in the findings is it all. Nil
+  /// What could be read, once every file was; only without errors in the diagnostics is it all. Nil
   /// when not even `signing` could.
   var settings: Settings? {
     guard let signing else { return nil }

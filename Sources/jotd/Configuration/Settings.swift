@@ -16,7 +16,7 @@ struct Settings {
   let files: [String]
   /// What tells whether they changed since.
   var version: ConfigurationVersion?
-  /// Where each delivery stands, for findings about the host: in the order of `identities`.
+  /// Where each delivery stands, for diagnostics about the host: in the order of `identities`.
   let deliveryLocations: [(delivery: Delivery, location: SourceLocation)]
 }
 

@@ -3,8 +3,8 @@ import Dispatch
 import Glibc
 import Rotation
 
-/// The rotator's host: gives it time, keys and answers, and carries out its orders. Everything
-/// happens on the main queue but the deliveries and the writing of the journal.
+/// The rotator's host: gives it time and keys, and carries out its actions. Its state is the main
+/// queue's; what can hang runs on other queues (ARCHITECTURE.md).
 @MainActor
 final class Daemon {
   private let path: String
@@ -128,7 +128,7 @@ final class Daemon {
     guard !isStopping else { return }
     secret.look(at: .now)
     let turn = turn(input)
-    post(turn.changed)
+    publish(turn.changed)
     carryOut(turn)
   }
 
@@ -194,8 +194,8 @@ final class Daemon {
 
   // MARK: The query socket
 
-  /// Puts up what changed, and tells those who wait for it.
-  private func post(_ changed: [IdentityStatus]) {
+  /// Publishes what changed, and tells those who wait for it.
+  private func publish(_ changed: [IdentityStatus]) {
     if changed.isEmpty { return }
     let before = changed.map { store[$0.identity.name]?.token?.compact }
     store.publish(changed)
@@ -282,7 +282,7 @@ final class Daemon {
   }
 
   private func commit(_ new: NewConfiguration) -> Changes {
-    let prepared = new.preparation
+    let prepared = new.loaded
     for warning in prepared.warnings { journal.report(.warning(warning)) }
     served.commit(new.sockets)
     if isReady { served.begin() }

@@ -3,7 +3,7 @@ import Rotation
 /// A configuration that a reload is to apply, and the sockets that were made for it: from here on,
 /// nothing can fail.
 struct NewConfiguration: Sendable {
-  let preparation: LoadedConfiguration
+  let loaded: LoadedConfiguration
   let sockets: ServedSockets.Prepared
 
   /// Reads and prepares what stands at `path`, beside what `served` serves; all is as it was when
@@ -12,16 +12,16 @@ struct NewConfiguration: Sendable {
     _ path: String, _ served: ServedSockets
   ) -> Result<NewConfiguration, Failure> {
     defer { Hardening.trimMemory() }
-    let preparation: LoadedConfiguration
+    let loaded: LoadedConfiguration
     do throws(LoadedConfiguration.Refused) {
-      preparation = try LoadedConfiguration(path, .reload)
+      loaded = try LoadedConfiguration(path, .reload)
     } catch {
       return .failure(Failure(error.description))
     }
     do throws(Diagnostic) {
       return .success(
         NewConfiguration(
-          preparation: preparation, sockets: try served.prepare(preparation.settings.socket)))
+          loaded: loaded, sockets: try served.prepare(loaded.settings.socket)))
     } catch { return .failure(Failure(error.description)) }
   }
 }

@@ -2,7 +2,7 @@ import Dispatch
 import Glibc
 import Rotation
 
-/// The places of deliveries, as the daemon sees them: carries out jobs there, beside the main queue,
+/// Carries out the jobs of deliveries, beside the main queue,
 /// and says what becomes of them.
 @MainActor
 final class DeliveryWorkers {

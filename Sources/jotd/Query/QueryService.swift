@@ -5,7 +5,7 @@ import Rotation
 /// What the query socket answers: the table of routes, and who may ask what. Tokens, health and
 /// metrics are read from the store of statuses; what changes something goes to the main queue.
 final class QueryService: Sendable {
-  /// What the service asks of the daemon. Both may be called on any thread and call back on any.
+  /// What the service asks of the daemon. All may be called on any thread, and call back on any.
   struct Control: Sendable {
     /// Replaces these identities' tokens, or with `onlyToGain` those that would live longer then;
     /// calls back once the store has them.

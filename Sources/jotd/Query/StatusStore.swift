@@ -1,8 +1,8 @@
 import Rotation
 import Synchronization
 
-/// What the rotator last said of every identity, where the query service reads it: the one thing
-/// that the two threads share. A token is read here without waiting for a rotation.
+/// What the rotator last said of every identity, for the threads that answer callers. A token is
+/// read here without waiting for a rotation.
 final class StatusStore: Sendable {
   /// All that is not about a single identity.
   struct General: Sendable {
@@ -41,7 +41,7 @@ final class StatusStore: Sendable {
     state.withLock { edit(&$0.general) }
   }
 
-  /// Puts up a configuration that is in force from now on, with how its identities stand: at once, so
+  /// Publishes a configuration that is in force from now on, with how its identities stand: at once, so
   /// that nobody finds a token of one configuration by the rules of another.
   func apply(_ settings: Settings, _ keys: Keys, _ statuses: [IdentityStatus]) {
     let access = Access(settings)
@@ -57,7 +57,7 @@ final class StatusStore: Sendable {
     }
   }
 
-  /// Puts up how these identities stand.
+  /// Publishes how these identities stand.
   func publish(_ statuses: [IdentityStatus]) {
     state.withLock { state in
       for status in statuses { state.statuses[status.identity.name] = status }

@@ -176,7 +176,14 @@ extension SimulatedHost {
     let before = identities
     identities = try makeIdentities()
     note("reload: \(identities.map(\.name))")
+    let hasNewKey = random.chance(0.1)
+    if hasNewKey {
+      keys += 1
+      signer = SimulatedSigner(keys)
+      note("with a new key")
+    }
     try configure(over: before)
+    if hasNewKey, signerBroken <= clock.time { try witness.checkKey(keys) }
     let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
     claimed.formIntersection(wanted)
     guard random.chance(0.2) else { return }

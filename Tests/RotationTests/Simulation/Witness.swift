@@ -380,6 +380,9 @@ extension Witness {
         throw Violation("ready, and \(status.identity.name) is not delivered")
       }
     }
+    // What fails while somebody waits is known to him, even when it is over at the end.
+    let failing = Set(board.values.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name))
+    waiting = waiting.mapValues { ($0.names.subtracting(failing), $0.since, $0.second) }
     for id in turn.answered {
       guard let (names, _, second) = waiting.removeValue(forKey: id) else {
         throw Violation("request \(id) is answered twice")
