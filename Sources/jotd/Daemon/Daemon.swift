@@ -328,7 +328,7 @@ final class Daemon {
       systemd.ready()
     }
     // How things stand after a reload is told when it is done.
-    if owesReady, isReady { return }
+    if owesReady, isReady, !reloader.isRunning { return }
     let failing =
       totals.failing > 0
       ? "\(totals.failing) failing" : totals.unsettled > 0 ? "delivering" : "all delivered"
