@@ -176,9 +176,9 @@ final class Daemon {
     }
   }
 
-  /// What happened goes to the journal, and to whoever else has to know.
+  /// What happened goes to whoever has to know, and to the journal: what that says is so.
   private func hear(_ event: Event) {
-    journal.report(event)
+    defer { journal.report(event) }
     switch event {
     case .rotated(let token): hooks.rotated(token.identity)
     case .kept(let token): hooks.kept(token.identity)
@@ -240,15 +240,15 @@ final class Daemon {
   private func hear(_ news: SecretWatcher.News) {
     switch news {
     case .failed(let failure):
-      journal.report(.secretUnreadable(failure))
       store.change { $0.secretFault = failure.description }
+      journal.report(.secretUnreadable(failure))
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
-      if hadFailed { journal.report(.secretReadable) }
       store.change {
         $0.secretFault = nil
         $0.keys = Keys(signing: signer)
       }
+      if hadFailed { journal.report(.secretReadable) }
       for warning in warnings { journal.report(.warning(warning)) }
       return step(.keysChanged(Keys(signing: signer)))
     }
@@ -271,11 +271,11 @@ final class Daemon {
         case .success(let new): return .success(commit(new))
         case .failure(let refused):
           defer { rest() }
-          journal.report(.reloadRefused(refused.description))
           store.change {
             $0.refusedReload = refused.description
             $0.refusedReloads += 1
           }
+          journal.report(.reloadRefused(refused.description))
           return .failure(refused)
         }
       })
@@ -292,8 +292,9 @@ final class Daemon {
     let changes = turn.changes ?? Changes()
     settings = prepared.settings
     boundConnections()
-    journal.report(.reloaded(changes))
+    // Before the journal says so: who reads that may ask for health at once.
     store.apply(prepared.settings, keys, turn.changed)
+    journal.report(.reloaded(changes))
     hooks.configure(prepared.settings.identities)
     postHookFaults()
     // What was removed or forbidden is not waited for any longer, and the rest is asked for anew.
