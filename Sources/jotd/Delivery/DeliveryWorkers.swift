@@ -2,8 +2,7 @@ import Dispatch
 import Glibc
 import Rotation
 
-/// Carries out the jobs of deliveries, beside the main queue,
-/// and says what becomes of them.
+/// Carries out the jobs of deliveries, beside the main queue, and says what becomes of them.
 @MainActor
 final class DeliveryWorkers {
   /// What the daemon is to know, on the main queue.
