@@ -13,12 +13,9 @@ extension RotationState {
     }
     record(key, failure, &agenda)
     guard !isPausing(at: agenda.now) else { return }
-    let doubled = Limits.firstRetry * (1 << min(attempts, 16))
-    let pause = min(doubled, Limits.longestRetry)
     let jitter = Double.random(
       in: 1 - Limits.retryJitter...1 + Limits.retryJitter, using: &random)
-    attempts += 1
-    retryAt = agenda.now + pause * jitter
+    retryAt = agenda.now + backoff.next() * jitter
   }
 
   /// The job at `position` has not come back for longer than it should.

@@ -167,7 +167,7 @@ package enum Limits {
   package static let sentBytesPerUser = 16 << 20
   package static let sentBytes = 64 << 20
   /// How long an answer may be on its way while another of the same user waits for its memory.
-  package static let answerPatience = Duration.seconds(1)
+  package static let unreadAnswerTime = Duration.seconds(1)
   /// How long, and how many bytes, of a refused request are read and thrown away, so that its
   /// client reads the answer before the end.
   package static let drainTime = Duration.seconds(2)

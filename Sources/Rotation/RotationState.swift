@@ -34,8 +34,8 @@ struct RotationState {
   var agreeing = Positions()
   /// When the token ends that each delivery holds; nil for none.
   var held: [Instant?]
-  /// Tries that failed since the last complete delivery, and when the next one is.
-  var attempts = 0
+  /// The pauses since the last complete delivery, and when the next try is.
+  var backoff = Backoff()
   var retryAt: Instant?
   /// The failure of each delivery, by position, and of minting.
   var failures: [Int: Failure] = [:]
@@ -223,7 +223,7 @@ extension RotationState {
 
   mutating func completeRotation(_ agenda: inout Agenda) {
     if failures.isEmpty {
-      attempts = 0
+      backoff = Backoff()
       retryAt = nil
     }
     settle(&agenda)

@@ -10,10 +10,10 @@ import NIOEmbedded
   let loop = EmbeddedEventLoop()
   let channel = EmbeddedChannel(loop: loop)
   let peer = Peer(pid: 1, user: 65_534, groups: [65_534], unit: "client.service")
-  let longPolls = LongPolls()
+  let longPolls = LongPolls(perUser: Limits.heldPerUser)
   let store = host.store
   let service = QueryService(
-    store, longPolls, Turns { work in work() },
+    store, longPolls, Renewals(store, { _, _, done in done() }), FairQueue { work in work() },
     QueryService.Control(
       rotate: { _, _, done in done() },
       reload: { $0(.failure(Failure("no"))) },

@@ -32,7 +32,7 @@ struct ConfigurationOnDisk {
   /// Looks at this configuration.
   init(_ path: String) { self.path = path }
 
-  /// LongPolls the files against `running`, the member `configuration` of health; nil when they are the
+  /// Holds the files against `running`, the member `configuration` of health; nil when they are the
   /// same, are another daemon's, or cannot be told.
   mutating func difference(from running: JSON?) -> Difference? {
     guard let file = running?["file"]?.string,

@@ -31,9 +31,8 @@ struct Run: ParsableCommand {
     try MainActor.assumeIsolated {
       let daemon: Daemon
       do {
-        let prepared = try LoadedConfiguration(config.pathOrStandard, .start)
-        daemon = try Daemon(config.pathOrStandard, prepared, journal)
-        try daemon.start(prepared)
+        let loaded = try LoadedConfiguration(config.pathOrStandard, .start)
+        daemon = try Daemon(config.pathOrStandard, loaded, journal)
       } catch let refused as LoadedConfiguration.Refused {
         let text = refused.description
         if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {

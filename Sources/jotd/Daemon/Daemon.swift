@@ -3,171 +3,119 @@ import Dispatch
 import Glibc
 import Rotation
 
-/// The rotator's host: gives it time and keys, and carries out its actions. Its state is the main
-/// queue's; what can hang runs on other queues (ARCHITECTURE.md).
+/// The rotator's host: carries out what comes of its steps. All that happens comes in as a `Message`,
+/// on the main queue; what can hang runs on other queues (ARCHITECTURE.md).
 @MainActor
 final class Daemon {
-  private let path: String
-  private let journal: Journal
-  private let systemd = SystemdNotifier()
-  private var clock: WallClock!
-  private var deliveries: DeliveryWorkers!
-  private var rotator: Rotator
-  private var secret: SecretWatcher!
-  private var settings: Settings
-  private var lock: RunLock?
-  private var reloader: Reloader<NewConfiguration>!
-  private let store: StatusStore
-  private let connections = Connections(.query())
-  private let credentialConnections = Connections(.credentials())
-  private let longPolls = LongPolls()
-  private var served: ServedSockets!
-  private var credentialService: CredentialService!
-  private var hooks: HookRunner!
-  /// Who is to be called back once the tokens they asked for are delivered, or fail to be.
-  private var callers: [RotationRequest.ID: @Sendable () -> Void] = [:]
-  private var lastRequest: RotationRequest.ID = 0
-  private var totals = Totals()
-  private var nextWake: Instant?
-  private var signals: Signals!
-  /// READY=1 is owed: at the start, and after a reload.
-  private var owesReady = true
-  private var isReady = false
-  private var isStopping = false
-
-  /// Settings, signer and warnings come from `LoadedConfiguration`.
-  init(_ path: String, _ prepared: LoadedConfiguration, _ journal: Journal) throws(Failure) {
-    self.path = path
-    self.journal = journal
-    rotator = Rotator(keys: Keys(signing: prepared.signer))
-    settings = prepared.settings
-    store = StatusStore(
-      StatusStore.General(
-        access: Access(prepared.settings), keys: Keys(signing: prepared.signer),
-        configuration: prepared.settings.version))
-    clock = try WallClock { [weak self] step in self?.wake(step) }
-    deliveries = DeliveryWorkers { [weak self] news in self?.hear(news) }
-    hooks = HookRunner(store) { [weak self] event in self?.hear(event) }
-    hooks.configure(prepared.settings.identities)
-    let answers = DispatchQueue(label: "jotd.answers")
-    let service = QueryService(
-      store, longPolls, Turns { work in answers.async { work() } }, control)
-    credentialService = CredentialService(
-      store, longPolls, service.renewals, report: control.report)
-    served = ServedSockets(
-      query: { [connections] (settings) throws(Failure) in
-        try Listener(settings, service, connections)
-      },
-      credentials: { [credentialService, credentialConnections] (path) throws(Failure) in
-        try Listener(credentials: path, credentialService!, credentialConnections)
-      })
-    reloader = makeReloader()
+  /// What the daemon's parts tell it.
+  private enum Message: Sendable {
+    /// The timer ended; or the clock was set, by this much.
+    case woke(clockSetBy: Duration?)
+    case deliveries(DeliveryWorkers.News)
+    case secret(SecretWatcher.News)
+    case happened(Event)
+    case signal(Lifecycle.Request)
+    case reload(Reloader.Answer)
+    case reloading(Reloader.News)
+    /// Somebody wants new tokens, see `QueryService.Control`.
+    case rotate(Set<String>, onlyToGain: Bool, done: @Sendable () -> Void)
   }
 
-  /// Delivers what is due and comes back; the rest happens on the main queue. Throws when a
-  /// socket cannot be served, or another jotd runs with this configuration: nothing was delivered
-  /// then.
-  func start(_ prepared: LoadedConfiguration) throws {
-    signals = try Signals { [weak self] number, name in
-      if number == SIGHUP { self?.reloader.reload() } else { self?.stop(name) }
-    }
-    systemd.keepWatchdog()
-    journal.report(.started(version: version, identities: prepared.settings.identities.count))
-    for warning in prepared.warnings { journal.report(.warning(warning)) }
-    for warning in SocketActivation.warnings { journal.report(.warning(warning)) }
-    try takeLock()
-    watchSecret(prepared)
+  private let journal: Journal
+  private let lifecycle: Lifecycle
+  private let clock: WallClock
+  private let servers: Servers
+  private let deliveries: DeliveryWorkers
+  private let hooks: HookRunner
+  private let reloader: Reloader
+  private var secret: SecretWatcher
+  private var driver: RotatorDriver
+
+  /// Delivers what is due of the configuration at `path` and comes back; the rest happens on the main
+  /// queue. Throws when a socket cannot be served, or another jotd runs with this configuration:
+  /// nothing was delivered then.
+  init(_ path: String, _ loaded: LoadedConfiguration, _ journal: Journal) throws {
+    let (settings, keys) = (loaded.settings, Keys(signing: loaded.signer))
+    let mailbox = Mailbox<Message>()
+    self.journal = journal
+    journal.report(.started(version: version, identities: settings.identities.count))
+    for warning in loaded.warnings + SocketActivation.warnings { journal.report(.warning(warning)) }
+    lifecycle = try Lifecycle(path) { mailbox.put(.signal($0)) }
+    clock = try WallClock { mailbox.put(.woke(clockSetBy: $0)) }
+    let control = QueryService.Control(
+      rotate: { mailbox.post(.rotate($0, onlyToGain: $1, done: $2)) },
+      reload: { mailbox.post(.reload($0)) }, report: { journal.report($0) })
+    servers = Servers(settings, keys, control, journal)
+    deliveries = DeliveryWorkers { mailbox.put(.deliveries($0)) }
+    hooks = HookRunner(servers.store) { mailbox.put(.happened($0)) }
+    reloader = Reloader(path, servers.sockets) { mailbox.put(.reloading($0)) }
+    secret = SecretWatcher(loaded.loader, seen: loaded.fingerprint) { mailbox.put(.secret($0)) }
+    driver = RotatorDriver(keys: keys)
+    try start(loaded, keys)
+    mailbox.open { self.take($0) }
+  }
+
+  private func start(_ loaded: LoadedConfiguration, _ keys: Keys) throws {
+    let settings = loaded.settings
     // Armed before the time is first read, so that no setting of the clock is missed.
     _ = try clock.arm(nil)
-    boundConnections()
-    try openSockets()
+    try servers.open(settings)
+    hooks.configure(settings.identities)
     deliveries.configure(settings)
-    step(.configured(prepared.settings.identities, Keys(signing: prepared.signer)))
+    step(.configured(settings.identities, keys))
   }
 
-  private func takeLock() throws {
-    let path = path
-    let taken = waiting(for: Limits.stallTimeout, "jotd.lock") {
-      Result { () throws(Failure) in try RunLock.take(for: path) }
-    } late: {
-      if case .success(let lock) = $0 { lock?.release() }
-    }
-    lock = try taken?.get()
-  }
-
-  /// A socket whose disk hangs comes when that comes back; the deliveries do not wait for it.
-  private func openSockets() throws {
-    let (served, socket) = (served!, settings.socket)
-    let prepared = waiting(for: Limits.stallTimeout, "jotd.sockets") {
-      Result { () throws(Diagnostic) in try served.prepare(socket) }
-    } late: { [weak self] result in
-      DispatchQueue.main.async { MainActor.assumeIsolated { self?.openLate(result) } }
-    }
-    guard let prepared else {
-      return journal.report(
-        .warning("the sockets of the configuration hang: does a disk? They come when it does"))
-    }
-    served.commit(try prepared.get())
-  }
-
-  private func openLate(_ result: Result<ServedSockets.Prepared, Diagnostic>) {
-    switch result {
-    case .success(let prepared):
-      // A reload may have come before.
-      guard served.isEmpty else {
-        return DispatchQueue(label: "jotd.sockets").async { [served] in served!.abandon(prepared) }
-      }
-      served.commit(prepared)
-      if isReady { served.begin() }
-    case .failure(let diagnostic): journal.report(.warning("\(diagnostic)"))
+  private func take(_ message: Message) {
+    switch message {
+    case .woke(let change): wake(change)
+    case .deliveries(let news): take(news)
+    case .secret(let news): take(news)
+    case .happened(let event): record(event)
+    case .signal(.reload): reloader.reload()
+    case .signal(.stop(let signal)): stop(signal)
+    case .reload(let answer): reloader.reload(answer)
+    case .reloading(.begins): lifecycle.beginReload()
+    case .reloading(.prepared(let result, let answer)): answer(commit(result))
+    case .rotate(let names, let onlyToGain, let done):
+      step(driver.request(names, onlyToGain: onlyToGain, done))
     }
   }
 
-  /// The one place that drives the rotator, carries out what comes of it, and sleeps again.
+  // MARK: A step
+
+  /// Drives the rotator, carries out what comes of it, and sleeps again.
   private func step(_ input: Input) {
-    guard !isStopping else { return }
     secret.look(at: .now)
-    let turn = turn(input)
-    publish(turn.changed)
+    let turn = driver.step(input)
+    servers.publish(turn.changed, turn.totals.lateness)
     carryOut(turn)
   }
 
-  private func turn(_ input: Input) -> Turn {
-    var random = SystemRandomNumberGenerator()
-    let turn = rotator.step(input, at: .now, random: &random)
-    (totals, nextWake) = (turn.totals, turn.nextWake)
-    return turn
-  }
+  private func wake(_ change: Duration?) { step(change.map(Input.clockSet) ?? .woke) }
 
   private func carryOut(_ turn: Turn) {
-    carryOut(turn.actions)
-    for request in turn.answered { callers.removeValue(forKey: request)?() }
+    var jobs: [Job] = []
+    for action in turn.actions {
+      switch action {
+      case .run(let job): jobs.append(job)
+      case .report(let event): record(event)
+      }
+    }
+    deliveries.carryOut(jobs)
+    driver.answer(turn)
     rest()
   }
 
   /// Says how things stand, and sleeps until there is something to do.
   private func rest() {
     announce()
-    let next = [nextWake, secret.retryAt].compactMap(\.self).min()
+    let next = [driver.nextWake, secret.retryAt].compactMap(\.self).min()
     do throws(Failure) {
-      if let step = try clock.arm(next) { wake(step) }
-    } catch { giveUp(error) }
+      if let change = try clock.arm(next) { wake(change) }
+    } catch { exitFatally(error) }
   }
 
-  private func wake(_ change: Duration?) { step(change.map(Input.clockSet) ?? .woke) }
-
-  private func carryOut(_ actions: [Action]) {
-    var jobs: [Job] = []
-    for action in actions {
-      switch action {
-      case .run(let job): jobs.append(job)
-      case .report(let event): hear(event)
-      }
-    }
-    deliveries.carryOut(jobs)
-  }
-
-  private func hear(_ news: DeliveryWorkers.News) {
+  private func take(_ news: DeliveryWorkers.News) {
     switch news {
     case .ended: step(.ended(deliveries.collect().map { ($0.id, $1) }))
     case .hanging(let jobs): step(.stalled(jobs.map(\.id)))
@@ -177,74 +125,29 @@ final class Daemon {
   }
 
   /// What happened goes to whoever has to know, and to the journal: what that says is so.
-  private func hear(_ event: Event) {
+  private func record(_ event: Event) {
     defer { journal.report(event) }
     switch event {
     case .rotated(let token): hooks.rotated(token.identity)
     case .kept(let token): hooks.kept(token.identity)
-    case .hookFailed, .hookRecovered: postHookFaults()
+    case .hookFailed, .hookRecovered: publishHookFaults()
     default: break
     }
   }
 
-  private func postHookFaults() {
+  private func publishHookFaults() {
     let faults = hooks.faults.map { "the hook \($0.key) failed: \($0.value)" }.sorted()
-    store.change { $0.hookFaults = faults }
+    servers.store.change { $0.hookFaults = faults }
   }
 
-  // MARK: The query socket
-
-  /// Publishes what changed, and tells those who wait for it.
-  private func publish(_ changed: [IdentityStatus]) {
-    if changed.isEmpty { return }
-    let before = changed.map { store[$0.identity.name]?.token?.compact }
-    store.publish(changed)
-    store.change { [totals] in $0.lateness = totals.lateness }
-    for (status, before) in zip(changed, before)
-    where status.token?.compact != before || status.token == nil && !status.isAwaited {
-      longPolls.release(status.identity.name)
-    }
-  }
-
-  /// What the query service asks for, carried out on the main queue.
-  private var control: QueryService.Control {
-    QueryService.Control(
-      rotate: { [weak self] names, onlyToGain, done in
-        DispatchQueue.main.async {
-          MainActor.assumeIsolated {
-            guard let self else { return }
-            self.lastRequest += 1
-            self.callers[self.lastRequest] = done
-            self.step(
-              .requested(
-                RotationRequest(id: self.lastRequest, names: names, onlyToGain: onlyToGain)))
-          }
-        }
-      },
-      reload: { [weak self] done in
-        DispatchQueue.main.async {
-          MainActor.assumeIsolated { self?.reloader.reload(done) }
-        }
-      },
-      report: { [journal] event in journal.report(event) })
-  }
-
-  // MARK: What changes from outside
-
-  private func watchSecret(_ prepared: LoadedConfiguration) {
-    secret = SecretWatcher(prepared.reader, seen: prepared.fingerprint) { [weak self] news in
-      self?.hear(news)
-    }
-  }
-
-  private func hear(_ news: SecretWatcher.News) {
+  private func take(_ news: SecretWatcher.News) {
     switch news {
     case .failed(let failure):
-      store.change { $0.secretFault = failure.description }
+      servers.store.change { $0.secretFault = failure.description }
       journal.report(.secretUnreadable(failure))
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
-      store.change {
+      servers.store.change {
         $0.secretFault = nil
         $0.keys = Keys(signing: signer)
       }
@@ -255,124 +158,99 @@ final class Daemon {
     rest()
   }
 
-  /// Applies the configuration files as they are now, whole or not at all.
-  private func makeReloader() -> Reloader<NewConfiguration> {
-    let (path, served) = (path, served!)
-    return Reloader(
-      prepare: { NewConfiguration.prepare(path, served) },
-      abandon: { served.abandon($0.sockets) },
-      begin: { [weak self] in
-        self?.systemd.reloading()
-        self?.owesReady = true
-      },
-      commit: { [weak self] result in
-        guard let self else { return .failure(Failure("jotd stops")) }
-        switch result {
-        case .success(let new): return .success(commit(new))
-        case .failure(let refused):
-          defer { rest() }
-          store.change {
-            $0.refusedReload = refused.description
-            $0.refusedReloads += 1
-          }
-          journal.report(.reloadRefused(refused.description))
-          return .failure(refused)
-        }
-      })
+  // MARK: A reload
+
+  /// Applies what was prepared, whole; or nothing of it.
+  private func commit(_ result: Result<NewConfiguration, Failure>) -> Result<Changes, Failure> {
+    switch result {
+    case .success(let new): return .success(commit(new))
+    case .failure(let refused):
+      defer { rest() }
+      servers.store.change {
+        $0.refusedReload = refused.description
+        $0.refusedReloads += 1
+      }
+      journal.report(.reloadRefused(refused.description))
+      return .failure(refused)
+    }
   }
 
   private func commit(_ new: NewConfiguration) -> Changes {
-    let prepared = new.loaded
-    for warning in prepared.warnings { journal.report(.warning(warning)) }
-    served.commit(new.sockets)
-    if isReady { served.begin() }
-    watchSecret(prepared)
-    let keys = Keys(signing: prepared.signer)
-    let turn = turn(.configured(prepared.settings.identities, keys))
+    let (loaded, settings) = (new.loaded, new.loaded.settings)
+    let keys = Keys(signing: loaded.signer)
+    for warning in loaded.warnings { journal.report(.warning(warning)) }
+    servers.serve(new.sockets)
+    secret = secret.successor(loaded.loader, seen: loaded.fingerprint)
+    let turn = driver.step(.configured(settings.identities, keys))
     let changes = turn.changes ?? Changes()
-    settings = prepared.settings
-    boundConnections()
     // Before the journal says so: who reads that may ask for health at once.
-    store.apply(prepared.settings, keys, turn.changed)
+    servers.apply(settings, keys, turn.changed)
     journal.report(.reloaded(changes))
-    hooks.configure(prepared.settings.identities)
-    postHookFaults()
-    // What was removed or forbidden is not waited for any longer, and the rest is asked for anew.
-    longPolls.releaseAll()
+    hooks.configure(settings.identities)
+    publishHookFaults()
+    servers.releaseAll()
     deliveries.configure(settings)
     carryOut(turn)
     return changes
   }
 
-  /// Leaves enough descriptors to rotations, and to the token sockets that listen.
-  private func boundConnections() {
-    let listening = settings.listeningDeliveries
-    connections.keep(.query(listening: listening))
-    credentialConnections.keep(.credentials(listening: listening))
-  }
+  // MARK: What systemd is told
 
   private func announce() {
-    if owesReady, totals.unsettled == 0, !deliveries.isSweeping, !reloader.isRunning {
-      owesReady = false
-      if !isReady {
-        journal.report(
-          .ready(
-            identities: totals.identities, failing: totals.failing,
-            names: Array(
-              store.all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name)
-                .prefix(Limits.namesShown))))
-        // Whoever asked before waits, and is not told that tokens are missing.
-        served.begin()
-        Hardening.trimMemory()
-      }
-      isReady = true
-      systemd.ready()
+    let totals = driver.totals
+    if lifecycle.owesReady, totals.unsettled == 0, !deliveries.isSweeping, !reloader.isRunning {
+      if lifecycle.phase == .starting { welcome(totals) }
+      lifecycle.becomeReady()
     }
     // How things stand after a reload is told when it is done.
-    if owesReady, isReady, !reloader.isRunning { return }
+    if lifecycle.phase == .reloading, !reloader.isRunning { return }
     let failing =
       totals.failing > 0
       ? "\(totals.failing) failing" : totals.unsettled > 0 ? "delivering" : "all delivered"
-    let next = nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
-    systemd.status(
+    let next = driver.nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
+    lifecycle.tell(
       "\(counted(totals.identities, "identity")), \(failing)\(next)",
-      refusedReload: store.general.refusedReload)
+      refusedReload: servers.store.general.refusedReload)
+  }
+
+  /// The start is over. Whoever asked before waited, and is not told that tokens are missing.
+  private func welcome(_ totals: Totals) {
+    let failing = servers.store.all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name)
+    journal.report(
+      .ready(
+        identities: totals.identities, failing: totals.failing,
+        names: Array(failing.prefix(Limits.namesShown))))
+    servers.begin()
+    Hardening.trimMemory()
   }
 
   // MARK: The end
 
   /// Ends, so that it is started anew: whoever cannot be woken would let every token run out.
-  private func giveUp(_ failure: Failure) {
+  private func exitFatally(_ failure: Failure) -> Never {
     journal.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
-    hooks.close()
+    hooks.close(by: .now())
     journal.flush(within: Limits.shutdownGrace)
     _exit(ExitCode.hostError.rawValue)
   }
 
   /// Lets running deliveries and hooks end, for a bounded time, and exits.
-  private func stop(_ signal: String) {
-    guard !isStopping else { return }
-    isStopping = true
-    systemd.stopping()
+  private func stop(_ signal: String) -> Never {
+    lifecycle.beginStop()
     journal.report(.stopping(signal: signal))
     deliveries.close()
-    credentialService.stop()
-    let deadline = ContinuousClock.now + Limits.shutdownGrace
+    servers.stop()
+    let deadline = DispatchTime.now() + Limits.shutdownGrace.interval
     // A disk that hangs keeps its sockets' files, which the next start replaces.
-    let served = served!
     let ending = DispatchGroup()
-    let operations =
-      deliveries.shutdownWork + [
-        { @Sendable in served.close() }, { @Sendable [lock] in lock?.release() },
-      ]
-    for operation in operations {
+    let work = deliveries.shutdownWork + [servers.closing, lifecycle.unlocking]
+    for operation in work {
       DispatchQueue(label: "jotd.stop").async(group: ending, execute: operation)
     }
-    _ = ending.wait(timeout: .now() + .microseconds(Int(Limits.shutdownGrace.microseconds)))
-    while hooks.isWorking, ContinuousClock.now < deadline { usleep(5_000) }
-    hooks.close()
+    _ = ending.wait(timeout: deadline)
+    hooks.close(by: deadline)
     journal.flush(within: Limits.shutdownGrace / 2)
-    systemd.flush(within: Limits.shutdownGrace / 2)
+    lifecycle.flush(within: Limits.shutdownGrace / 2)
     // At once: exit(3) would take libcrypto down under the threads that still use it.
     _exit(0)
   }

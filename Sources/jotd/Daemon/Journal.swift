@@ -1,36 +1,33 @@
 import CSystemd
-import Dispatch
 import Glibc
 import Rotation
-import Synchronization
 
 /// Where log entries go: journald, by its native protocol (sd_journal_sendv(3)), when standard
 /// error is connected to it, and readable lines on standard error otherwise.
 ///
-/// Entries are written on a queue of their own, because neither a journald that does not read
-/// nor a blocked terminal may delay a rotation. When `Limits.journalBacklog` entries wait,
-/// further ones are counted and dropped.
+/// Entries go through an outbox, because neither a journald that does not read nor a blocked terminal
+/// may delay a rotation.
 final class Journal: Sendable {
   private enum Target {
     case journald
     case lines(isTerminal: Bool)
   }
 
-  private struct State {
-    var waiting = 0
-    var dropped = 0
-  }
-
   private let target: Target
-  private let queue = DispatchQueue(label: "jotd.journal")
-  private let state = Mutex(State())
+  private let outbox: Outbox
 
   /// Whether entries go to journald.
   var isJournald: Bool { if case .journald = target { true } else { false } }
 
   /// Looks at standard error to choose the target.
   init() {
-    target = Journal.isConnected ? .journald : .lines(isTerminal: isatty(2) == 1)
+    let target = Journal.isConnected ? Target.journald : .lines(isTerminal: isatty(2) == 1)
+    self.target = target
+    outbox = Outbox("jotd.journal", bound: Limits.journalBacklog) { dropped in
+      Journal.put(
+        JournalEntry(.warning, "\(dropped) journal entries were dropped: the journal did not read"),
+        target)
+    }
   }
 
   /// Writes the entry of an event, soon.
@@ -38,41 +35,16 @@ final class Journal: Sendable {
 
   /// Writes an entry, soon.
   func write(_ entry: JournalEntry) {
-    let isFull = state.withLock { state in
-      if state.waiting >= Limits.journalBacklog {
-        state.dropped += 1
-        return true
-      }
-      state.waiting += 1
-      return false
-    }
-    if isFull { return }
-    queue.async {
-      self.put(entry)
-      let dropped = self.state.withLock { state in
-        state.waiting -= 1
-        defer { if state.waiting == 0 { state.dropped = 0 } }
-        return state.waiting == 0 ? state.dropped : 0
-      }
-      if dropped > 0 {
-        self.put(
-          JournalEntry(
-            .warning, "\(dropped) journal entries were dropped: the journal did not read"))
-      }
-    }
+    outbox.put { [target] in Journal.put(entry, target) }
   }
 
   /// Waits until all entries are written, or for `limit`.
-  func flush(within limit: Duration) {
-    let done = DispatchSemaphore(value: 0)
-    queue.async { done.signal() }
-    _ = done.wait(timeout: .now() + .microseconds(Int(limit.microseconds)))
-  }
+  func flush(within limit: Duration) { outbox.flush(within: limit) }
 
-  private func put(_ entry: JournalEntry) {
+  private static func put(_ entry: JournalEntry, _ target: Target) {
     switch target {
     case .journald:
-      Journal.send(
+      send(
         [
           ("MESSAGE", entry.message), ("PRIORITY", String(entry.priority.rawValue)),
           ("SYSLOG_IDENTIFIER", "jotd"),

@@ -8,20 +8,13 @@ struct NewConfiguration: Sendable {
 
   /// Reads and prepares what stands at `path`, beside what `served` serves; all is as it was when
   /// it is refused. Not for the main queue: it takes seconds for a large file, and a disk can hang.
-  static func prepare(
-    _ path: String, _ served: ServedSockets
-  ) -> Result<NewConfiguration, Failure> {
+  init(_ path: String, _ served: ServedSockets) throws(Failure) {
     defer { Hardening.trimMemory() }
-    let loaded: LoadedConfiguration
     do throws(LoadedConfiguration.Refused) {
       loaded = try LoadedConfiguration(path, .reload)
-    } catch {
-      return .failure(Failure(error.description))
+    } catch { throw Failure(error.description) }
+    do throws(Diagnostic) { sockets = try served.prepare(loaded.settings.socket) } catch {
+      throw Failure(error.description)
     }
-    do throws(Diagnostic) {
-      return .success(
-        NewConfiguration(
-          loaded: loaded, sockets: try served.prepare(loaded.settings.socket)))
-    } catch { return .failure(Failure(error.description)) }
   }
 }

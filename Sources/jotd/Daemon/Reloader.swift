@@ -5,38 +5,36 @@ import Rotation
 /// queue, which goes on rotating, and committed there. Whoever asks while one runs is answered by
 /// the next, which reads the files after it was asked.
 @MainActor
-final class Reloader<Prepared: Sendable> {
+final class Reloader {
   typealias Answer = @Sendable (Result<Changes, Failure>) -> Void
+
+  enum News: Sendable {
+    case begins
+    /// What was prepared is to be committed, or why there is nothing; `answer` is to be called with
+    /// what came of that.
+    case prepared(Result<NewConfiguration, Failure>, answer: Answer)
+  }
 
   private struct Running {
     let number: Int
     let callers: [Answer]
   }
 
-  private let prepare: @Sendable () -> Result<Prepared, Failure>
-  private let abandon: @Sendable (Prepared) -> Void
-  private let begin: @MainActor () -> Void
-  private let commit: @MainActor (Result<Prepared, Failure>) -> Result<Changes, Failure>
+  private let path: String
+  private let sockets: ServedSockets
+  private let hear: @MainActor (News) -> Void
   private var running: Running?
   private var isWanted = false
   private var callers: [Answer] = []
   private var last = 0
   private var hanging: Set<Int> = []
 
-  /// `prepare` is called on a queue of its own and can hang; `begin` before it, and `commit` with
-  /// what it gives, on the main queue. What comes too late goes to `abandon`, on that queue.
-  init(
-    prepare: @escaping @Sendable () -> Result<Prepared, Failure>,
-    abandon: @escaping @Sendable (Prepared) -> Void, begin: @escaping @MainActor () -> Void,
-    commit:
-      @escaping @MainActor (Result<Prepared, Failure>) -> Result<
-        Changes, Failure
-      >
-  ) {
-    self.prepare = prepare
-    self.abandon = abandon
-    self.begin = begin
-    self.commit = commit
+  /// For the configuration at `path`, beside what `sockets` serves. `hear` is called on the main
+  /// queue.
+  init(_ path: String, _ sockets: ServedSockets, hear: @escaping @MainActor (News) -> Void) {
+    self.path = path
+    self.sockets = sockets
+    self.hear = hear
   }
 
   var isRunning: Bool { running != nil }
@@ -55,31 +53,27 @@ final class Reloader<Prepared: Sendable> {
     let number = last
     running = Running(number: number, callers: callers)
     callers = []
-    begin()
+    hear(.begins)
     guard hanging.count < Limits.hangingReloads else {
       return end(number, .failure(Failure("earlier reloads still hang")))
     }
-    DispatchQueue(label: "jotd.reload").async { [prepare] in
-      let result = prepare()
-      DispatchQueue.main.async { MainActor.assumeIsolated { self.end(number, result) } }
+    DispatchQueue(label: "jotd.reload").async { [path, sockets] in
+      let result = Result { () throws(Failure) in try NewConfiguration(path, sockets) }
+      MainQueue.run { self.end(number, result) }
     }
-    let limit = DispatchTimeInterval.microseconds(Int(Limits.reloadTime.microseconds))
-    DispatchQueue.main.asyncAfter(deadline: .now() + limit) {
-      MainActor.assumeIsolated { self.giveUp(number) }
-    }
+    MainQueue.run(after: Limits.reloadTime) { self.giveUp(number) }
   }
 
-  private func end(_ number: Int, _ result: Result<Prepared, Failure>) {
+  private func end(_ number: Int, _ result: Result<NewConfiguration, Failure>) {
     guard let running, running.number == number else {
       hanging.remove(number)
-      if case .success(let prepared) = result {
-        DispatchQueue(label: "jotd.reload").async { [abandon] in abandon(prepared) }
+      if case .success(let new) = result {
+        DispatchQueue(label: "jotd.reload").async { [sockets] in sockets.abandon(new.sockets) }
       }
       return
     }
     self.running = nil
-    let outcome = commit(result)
-    for caller in running.callers { caller(outcome) }
+    hear(.prepared(result) { outcome in for caller in running.callers { caller(outcome) } })
     next()
   }
 

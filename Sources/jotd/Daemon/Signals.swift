@@ -20,11 +20,9 @@ final class Signals {
       throw Failure("sigaction: \(SystemError.last.reason)", code: SystemError.last.code)
     }
     source = DispatchSource.makeReadSource(fileDescriptor: pipe, queue: .main)
-    source.setEventHandler {
-      MainActor.assumeIsolated {
-        while case let number = linux_next_signal(pipe), number > 0 {
-          handle(number, Signals.names[number] ?? "signal \(number)")
-        }
+    source.handleOnMain {
+      while case let number = linux_next_signal(pipe), number > 0 {
+        handle(number, Signals.names[number] ?? "signal \(number)")
       }
     }
     source.resume()

@@ -3,16 +3,12 @@ import CSystemd
 import Dispatch
 import Glibc
 import Rotation
-import Synchronization
 
 /// Tells systemd how the service stands (sd_notify(3)). Says nothing when not started by it.
 @MainActor
 final class SystemdNotifier {
   private var lastStatus = ""
-  /// The service manager may be slow to read: it is told on a queue of its own, and what it did
-  /// not get around to is left out.
-  private let queue = DispatchQueue(label: "jotd.notify")
-  private let waiting = Mutex(0)
+  private let outbox = Outbox("jotd.notify", bound: Limits.notifyBacklog)
   private var watchdog: (any DispatchSourceTimer)?
 
   /// One line that `systemctl status` shows, with the first of the reasons for which the last reload
@@ -44,28 +40,13 @@ final class SystemdNotifier {
     // An interval that nobody can keep is no reason to do nothing else.
     let half = DispatchTimeInterval.microseconds(max(1_000, Int(interval / 2)))
     timer.schedule(deadline: .now() + half, repeating: half)
-    timer.setEventHandler { [weak self] in MainActor.assumeIsolated { self?.notify("WATCHDOG=1") } }
+    timer.handleOnMain { self.notify("WATCHDOG=1") }
     timer.resume()
     watchdog = timer
   }
 
-  private func notify(_ text: String) {
-    let isFull = waiting.withLock { waiting in
-      if waiting >= Limits.notifyBacklog { return true }
-      waiting += 1
-      return false
-    }
-    if isFull { return }
-    queue.async { [self] in
-      unsafe sd_notify(0, text)
-      waiting.withLock { $0 -= 1 }
-    }
-  }
+  private func notify(_ text: String) { outbox.put { unsafe sd_notify(0, text) } }
 
   /// Waits until all is told, or for `limit`.
-  func flush(within limit: Duration) {
-    let done = DispatchSemaphore(value: 0)
-    queue.async { done.signal() }
-    _ = done.wait(timeout: .now() + .microseconds(Int(limit.microseconds)))
-  }
+  func flush(within limit: Duration) { outbox.flush(within: limit) }
 }

@@ -23,17 +23,15 @@ final class WallClock {
     }
     source = DispatchSource.makeReadSource(fileDescriptor: timer, queue: .main)
     offset = WallClock.offset
-    source.setEventHandler {
-      MainActor.assumeIsolated {
-        var expirations: UInt64 = 0
-        let count = unsafe read(self.timer, &expirations, 8)
-        if count < 0, errno == ECANCELED {
-          wake(self.takeStep())
-        } else if count > 0 {
-          // The clock drifts and is slewed: what counts is the step.
-          _ = self.takeStep()
-          wake(nil)
-        }
+    source.handleOnMain {
+      var expirations: UInt64 = 0
+      let count = unsafe read(self.timer, &expirations, 8)
+      if count < 0, errno == ECANCELED {
+        wake(self.takeStep())
+      } else if count > 0 {
+        // The clock drifts and is slewed: what counts is the step.
+        _ = self.takeStep()
+        wake(nil)
       }
     }
     source.resume()

@@ -1,5 +1,4 @@
 import Dispatch
-import Glibc
 import Rotation
 
 /// Carries out the jobs of deliveries, beside the main queue, and says what becomes of them.
@@ -23,7 +22,7 @@ final class DeliveryWorkers {
   private let watch: FolderWatch?
   private let watching: (any DispatchSourceRead)?
   private let mounts = MountTable()
-  private let patience = DispatchSource.makeTimerSource(queue: .main)
+  private let stallTimer = DispatchSource.makeTimerSource(queue: .main)
   private var isStallTimerArmed = false
   /// Jobs that were submitted and not collected.
   private var running = 0
@@ -32,9 +31,7 @@ final class DeliveryWorkers {
 
   init(hear: @escaping @MainActor (News) -> Void) {
     self.hear = hear
-    let tell: @Sendable (News) -> Void = { news in
-      DispatchQueue.main.async { MainActor.assumeIsolated { hear(news) } }
-    }
+    let tell: @Sendable (News) -> Void = { news in MainQueue.run { hear(news) } }
     let watch = FolderWatch(changed: { tell(.changed($0)) }, lacking: { tell(.blind($0)) })
     self.watch = watch
     watching = watch?.begin()
@@ -52,9 +49,9 @@ final class DeliveryWorkers {
             "no folder can be watched (fs.inotify.max_user_instances): what others take away or "
               + "change is noticed only at the next rotation")))
     }
-    patience.schedule(deadline: .distantFuture)
-    patience.setEventHandler { [weak self] in MainActor.assumeIsolated { self?.checkStalled() } }
-    patience.resume()
+    stallTimer.schedule(deadline: .distantFuture)
+    stallTimer.handleOnMain { self.checkStalled() }
+    stallTimer.resume()
   }
 
   /// Whether left-over temporary files are still being removed.
@@ -103,11 +100,11 @@ final class DeliveryWorkers {
     let isNeeded = running > 0 || sweeps > 0
     guard isStallTimerArmed != isNeeded else { return }
     isStallTimerArmed = isNeeded
-    let interval = DispatchTimeInterval.microseconds(Int(Limits.stallTimeout.microseconds))
+    let interval = Limits.stallTimeout.interval
     if isNeeded {
-      patience.schedule(deadline: .now() + interval, repeating: interval)
+      stallTimer.schedule(deadline: .now() + interval, repeating: interval)
     } else {
-      patience.schedule(deadline: .distantFuture)
+      stallTimer.schedule(deadline: .distantFuture)
     }
   }
 
@@ -132,7 +129,7 @@ final class DeliveryWorkers {
   var shutdownWork: [@Sendable () -> Void] {
     [
       { [sockets] in sockets.closeAll() },
-      { [workers] in while workers.isWorking { usleep(5_000) } },
+      { [workers] in workers.working.wait() },
     ]
   }
 }

@@ -29,7 +29,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     var isHanging = false
   }
 
-  private struct Lane {
+  private struct Site {
     var waiting: Deque<Item> = []
     var load = Load()
   }
@@ -48,7 +48,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   }
 
   private struct State {
-    var lanes: [WorkPlace: Lane] = [:]
+    var sites: [WorkPlace: Site] = [:]
     var fileSystems: [String: Load] = [:]
     /// The places where something waits, each once; the next in turn comes first.
     var turns: Deque<WorkPlace> = []
@@ -59,6 +59,8 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   }
 
   private let state = Mutex(State())
+  /// The workers that are at work, to be waited for.
+  let working = DispatchGroup()
   private let name: String
   private let makeWorker: @Sendable () -> Perform
   private let notify: @Sendable () -> Void
@@ -79,8 +81,8 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     state.withLock { state in
       guard !state.isClosed else { return }
       for (place, work) in works {
-        if state.lanes[place, default: Lane()].waiting.isEmpty { state.turns.append(place) }
-        state.lanes[place, default: Lane()].waiting.append(Item(work: work))
+        if state.sites[place, default: Site()].waiting.isEmpty { state.turns.append(place) }
+        state.sites[place, default: Site()].waiting.append(Item(work: work))
       }
       activate(&state)
     }
@@ -94,9 +96,6 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     }
   }
 
-  /// Whether something is being carried out.
-  var isWorking: Bool { state.withLock { $0.workers.contains { $0.now != nil } } }
-
   /// Finds what takes longer than `Limits.stallTimeout`, and what waits behind it: nothing more begins
   /// there until that comes back. Each is returned once.
   func findStalled() -> [Work] {
@@ -107,17 +106,17 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
           ContinuousClock.now - now.since >= Limits.stallTimeout
         else { continue }
         state.workers[index].now?.isHanging = true
-        state.lanes[now.place]?.load.hanging += 1
+        state.sites[now.place]?.load.hanging += 1
         state.fileSystems[now.place.fileSystem]?.hanging += 1
         if !now.item.isReported { found.append(now.item.work) }
       }
       for place in state.turns where isHeldUp(place, state) {
-        guard var lane = state.lanes[place] else { continue }
-        for index in lane.waiting.indices where !lane.waiting[index].isReported {
-          lane.waiting[index].isReported = true
-          found.append(lane.waiting[index].work)
+        guard var site = state.sites[place] else { continue }
+        for index in site.waiting.indices where !site.waiting[index].isReported {
+          site.waiting[index].isReported = true
+          found.append(site.waiting[index].work)
         }
-        state.lanes[place] = lane
+        state.sites[place] = site
       }
       activate(&state)
       return found
@@ -128,7 +127,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   func close() {
     state.withLock { state in
       state.isClosed = true
-      for place in state.turns { state.lanes[place]?.waiting = [] }
+      for place in state.turns { state.sites[place]?.waiting = [] }
       state.turns = []
     }
   }
@@ -145,12 +144,12 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
       }
       let worker = state.idle.removeLast()
       state.workers[worker].now = Running(item: item, place: place)
-      state.workers[worker].queue.async { self.work(on: worker, item.work) }
+      state.workers[worker].queue.async(group: working) { self.work(on: worker, item.work) }
     }
   }
 
   private func isHeldUp(_ place: WorkPlace, _ state: State) -> Bool {
-    (state.lanes[place]?.load.hanging ?? 0) > 0
+    (state.sites[place]?.load.hanging ?? 0) > 0
       || (state.fileSystems[place.fileSystem]?.hanging ?? 0) >= Limits.hangingOfOneFileSystem
   }
 
@@ -162,15 +161,15 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
       guard !isHeldUp(place, state),
         load.running - load.hanging < Limits.workersOfOneFileSystem,
         // In place: a copy of what waits would cost its length each time.
-        let item = state.lanes[place]?.waiting.popFirst()
+        let item = state.sites[place]?.waiting.popFirst()
       else {
         state.turns.append(place)
         continue
       }
-      state.lanes[place]?.load.running += 1
+      state.sites[place]?.load.running += 1
       load.running += 1
       state.fileSystems[place.fileSystem] = load
-      if state.lanes[place]?.waiting.isEmpty == false { state.turns.append(place) }
+      if state.sites[place]?.waiting.isEmpty == false { state.turns.append(place) }
       return (item, place)
     }
     return nil
@@ -178,10 +177,10 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
 
   private func leave(_ running: Running, _ state: inout State) {
     let (place, isHanging) = (running.place, running.isHanging)
-    state.lanes[place]?.load.running -= 1
-    if isHanging { state.lanes[place]?.load.hanging -= 1 }
-    if let lane = state.lanes[place], lane.waiting.isEmpty, lane.load.running == 0 {
-      state.lanes[place] = nil
+    state.sites[place]?.load.running -= 1
+    if isHanging { state.sites[place]?.load.hanging -= 1 }
+    if let site = state.sites[place], site.waiting.isEmpty, site.load.running == 0 {
+      state.sites[place] = nil
     }
     if var load = state.fileSystems[place.fileSystem] {
       load.running -= 1

@@ -43,9 +43,9 @@ final class HookRunner {
   private let processes = ProcessRunner()
   /// The identities whose token is an earlier run's, of which nobody knows whom it reached.
   private var kept: Set<String> = []
-  /// The identities for which units have yet to be restarted, and how often that failed in a row.
+  /// The identities for which units have yet to be restarted, and the pauses before the next tries.
   private var unserved: [Hook: Set<String>] = [:]
-  private var attempts: [Hook: Int] = [:]
+  private var backoffs: [Hook: Backoff] = [:]
   // Private serial queues: a thread while it has work, none when idle.
   private var idle: [DispatchQueue] = []
 
@@ -72,7 +72,7 @@ final class HookRunner {
     slowWaiting.removeAll { due[$0] == nil }
     slow.formIntersection(known)
     faults = faults.filter { known.contains($0.key) }
-    attempts = attempts.filter { known.contains($0.key) }
+    backoffs = backoffs.filter { known.contains($0.key) }
   }
 
   /// Notes that `identity` was rotated; its hooks run soon.
@@ -93,11 +93,12 @@ final class HookRunner {
     due[hook, default: []].formUnion(identities)
   }
 
-  /// Whether a program is at work.
-  var isWorking: Bool { processes.isRunning }
-
-  /// Kills the programs that run, and lets nothing begin any more.
-  func close() { processes.close() }
+  /// Lets no program begin any more once those that run have ended, or by `deadline`, at which they
+  /// are killed.
+  func close(by deadline: DispatchTime) {
+    _ = processes.running.wait(timeout: deadline)
+    processes.close()
+  }
 
   // MARK: Gathering
 
@@ -109,9 +110,9 @@ final class HookRunner {
   private func armGathering() {
     guard !isGatheringArmed, let first = gathering.first else { return }
     isGatheringArmed = true
-    after(first.until - .now) {
-      $0.isGatheringArmed = false
-      $0.endGathering()
+    MainQueue.run(after: first.until - .now) { [self] in
+      isGatheringArmed = false
+      endGathering()
     }
   }
 
@@ -167,7 +168,7 @@ final class HookRunner {
         } else {
           hook.carryOut(for: run.names, unlessStartedSince: since, with: processes)
         }
-      DispatchQueue.main.async { MainActor.assumeIsolated { self.finish(hook, outcome) } }
+      MainQueue.run { self.finish(hook, outcome) }
     }
   }
 
@@ -185,7 +186,7 @@ final class HookRunner {
     if isRetried, known.contains(hook) {
       retry(hook, run?.names ?? [])
     } else {
-      attempts[hook] = nil
+      backoffs[hook] = nil
       // What was to be tried again for them is done.
       if outcome.failure == nil, let run { unserved[hook]?.subtract(run.names) }
     }
@@ -205,14 +206,11 @@ final class HookRunner {
     let isPlanned = unserved[hook] != nil
     unserved[hook, default: []].formUnion(names)
     if isPlanned { return }
-    let count = attempts[hook, default: 0]
-    attempts[hook] = count + 1
-    // From the first pause to the longest takes six doublings.
-    after(min(Limits.firstRetry * (1 << min(count, 6)), Limits.longestRetry)) { runner in
-      let left = (runner.unserved.removeValue(forKey: hook) ?? []).filter {
-        runner.hooks[$0]?.contains(hook) ?? false
+    MainQueue.run(after: backoffs[hook, default: Backoff()].next()) { [self] in
+      let left = (unserved.removeValue(forKey: hook) ?? []).filter {
+        hooks[$0]?.contains(hook) ?? false
       }
-      if !left.isEmpty { runner.ask(hook, left) }
+      if !left.isEmpty { ask(hook, left) }
     }
   }
 
@@ -223,23 +221,15 @@ final class HookRunner {
     let since = running.values.lazy.filter { !$0.isSlow && !$0.isHanging }.map(\.since).min()
     guard !isStallTimerArmed, let since else { return }
     isStallTimerArmed = true
-    after(since + Limits.hookStallTimeout - .now) {
-      $0.isStallTimerArmed = false
+    MainQueue.run(after: since + Limits.hookStallTimeout - .now) { [self] in
+      isStallTimerArmed = false
       let long = ContinuousClock.now - Limits.hookStallTimeout
-      $0.running = $0.running.mapValues { run in
+      running = running.mapValues { run in
         var run = run
         run.isHanging = run.since <= long
         return run
       }
-      $0.startWaiting()
-    }
-  }
-
-  private func after(_ time: Duration, _ act: @escaping @MainActor (HookRunner) -> Void) {
-    // Rounded up: at its time, and not before.
-    let pause = DispatchTimeInterval.microseconds(Int(max(.zero, time).microseconds) + 1)
-    DispatchQueue.main.asyncAfter(deadline: .now() + pause) {
-      MainActor.assumeIsolated { act(self) }
+      startWaiting()
     }
   }
 }

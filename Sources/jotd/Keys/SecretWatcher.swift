@@ -23,10 +23,10 @@ final class SecretWatcher {
   /// When to look again although nothing happened; nil while all is well, or a look is under way.
   private(set) var retryAt: Instant?
 
-  private let reader: SecretLoader
+  private let loader: SecretLoader
   private var seen: FileStatus?
   private var failure: Failure?
-  private var attempts = 0
+  private var backoff = Backoff()
   private let queue = DispatchQueue(label: "jotd.secret")
   private var fileWatch: FileWatch?
   private var isLooking = false
@@ -34,19 +34,21 @@ final class SecretWatcher {
   private var isWanted = false
   private let hear: @MainActor (News) -> Void
 
-  /// `reader` has read the secret; `seen` is its source's fingerprint from before that. From now
+  /// `loader` has read the secret; `seen` is its source's fingerprint from before that. From now
   /// on, `hear` is called on the main queue with what is new.
-  init(_ reader: SecretLoader, seen: FileStatus?, hear: @escaping @MainActor (News) -> Void) {
-    self.reader = reader
+  init(_ loader: SecretLoader, seen: FileStatus?, hear: @escaping @MainActor (News) -> Void) {
+    self.loader = loader
     self.seen = seen
     self.hear = hear
-    guard let path = reader.path else { return }
+    guard let path = loader.path else { return }
     fileWatch = FileWatch(path, on: queue) { [weak self] in
-      // Whoever writes it gets a moment to finish.
-      DispatchQueue.main.asyncAfter(deadline: .now() + .milliseconds(20)) {
-        MainActor.assumeIsolated { self?.look() }
-      }
+      MainQueue.run(after: Limits.changeGathering) { self?.look() }
     }
+  }
+
+  /// A watcher of another source, for the same listener, in place of this one: which is to be let go.
+  func successor(_ loader: SecretLoader, seen: FileStatus?) -> SecretWatcher {
+    SecretWatcher(loader, seen: seen, hear: hear)
   }
 
   /// Looks at the source, if it is time: at the next try after a failure, and else whenever asked.
@@ -56,7 +58,7 @@ final class SecretWatcher {
   }
 
   private func look() {
-    guard reader.path != nil else { return }
+    guard loader.path != nil else { return }
     guard !isLooking else {
       isWanted = true
       return
@@ -64,19 +66,17 @@ final class SecretWatcher {
     isLooking = true
     isWanted = false
     retryAt = nil
-    queue.async { [reader, seen, isFailing = failure != nil, folders = fileWatch?.folders] in
-      let found = reader.fingerprint
+    queue.async { [loader, seen, isFailing = failure != nil, folders = fileWatch?.folders] in
+      let found = loader.fingerprint
       var news = Seen.unchanged
       if found != seen || isFailing {
         folders?.renew()
         news = .changed(
           found,
-          Result { () throws(Failure) in try reader.signer() })
+          Result { () throws(Failure) in try loader.signer() })
       }
       let seen = news
-      DispatchQueue.main.async { [weak self] in
-        MainActor.assumeIsolated { self?.finish(seen) }
-      }
+      MainQueue.run { [weak self] in self?.finish(seen) }
     }
   }
 
@@ -89,12 +89,10 @@ final class SecretWatcher {
     case .success(let (signer, warnings)):
       let hadFailed = failure != nil
       failure = nil
-      attempts = 0
+      backoff = Backoff()
       hear(.read(signer, warnings: warnings, hadFailed: hadFailed))
     case .failure(let error):
-      let pause = min(Limits.firstRetry * (1 << min(attempts, 16)), Limits.longestRetry)
-      attempts += 1
-      retryAt = .now + pause
+      retryAt = .now + backoff.next()
       let isNew = failure != error
       failure = error
       hear(isNew ? .failed(error) : .stillFailing)

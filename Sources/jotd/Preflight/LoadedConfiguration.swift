@@ -3,7 +3,7 @@ import Rotation
 /// All that must be right before the daemon starts, or a reload takes effect.
 struct LoadedConfiguration: Sendable {
   let settings: Settings
-  let reader: SecretLoader
+  let loader: SecretLoader
   let signer: HMACSigner
   /// What the secret's source looked like before it was read.
   let fingerprint: FileStatus?
@@ -40,7 +40,7 @@ struct LoadedConfiguration: Sendable {
       throw Refused(errors: diagnostics.errors)
     }
     self.settings = settings
-    reader = SecretLoader(signing: settings.signing)
+    loader = SecretLoader(signing: settings.signing)
     signer = read
     warnings = diagnostics.warnings.map(\.description)
   }

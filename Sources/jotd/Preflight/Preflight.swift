@@ -1,7 +1,7 @@
 import Dispatch
 import Rotation
 
-/// LongPolls a configuration against the host that it is to run on. What touches the folders of
+/// Holds a configuration against the host that it is to run on. What touches the folders of
 /// deliveries and sockets is done by workers, and waited for as long as something comes back:
 /// a disk that hangs is reported, and the rest is judged.
 struct Preflight {

@@ -4,21 +4,6 @@ import Synchronization
 /// The memory that unfinished requests may take: bodies beyond `Limits.receivedBytes`, which few
 /// honest clients send, within bounds for each user and for all.
 final class Bodies: Sendable {
-  /// The bytes of one body, which count until this is let go.
-  final class Share: Sendable {
-    private let bodies: Bodies
-    private let user: UInt32
-    private let bytes: Int
-
-    fileprivate init(_ bodies: Bodies, _ user: UInt32, _ bytes: Int) {
-      self.bodies = bodies
-      self.user = user
-      self.bytes = bytes
-    }
-
-    deinit { bodies.giveBack(user, bytes) }
-  }
-
   private struct State {
     var taken: [UInt32: Int] = [:]
     var total = 0
@@ -27,13 +12,13 @@ final class Bodies: Sendable {
   private let state = Mutex(State())
 
   /// Room for a body of that many bytes; nil when there is none for this user.
-  func take(_ user: UInt32, _ bytes: Int) -> Share? {
+  func take(_ user: UInt32, _ bytes: Int) -> Charge? {
     state.withLock { state in
       let taken = state.taken[user, default: 0] + bytes
       guard taken <= Limits.bodiesPerUser, state.total + bytes <= Limits.bodies else { return nil }
       state.taken[user] = taken
       state.total += bytes
-      return Share(self, user, bytes)
+      return Charge { [self] in giveBack(user, bytes) }
     }
   }
 

@@ -43,9 +43,7 @@ final class CredentialService: Sendable {
   private let renewals: Renewals
   private let report: @Sendable (Event) -> Void
   private let denials = DenialLog()
-  private let isStopping = Atomic(false)
-  /// Units that wait for a token in place of one with little life left.
-  private let renewing = Mutex<(last: Int, promises: [Int: EventLoopPromise<Void>])>((0, [:]))
+  private let isClosed = Atomic(false)
 
   init(
     _ store: StatusStore, _ longPolls: LongPolls, _ renewals: Renewals,
@@ -66,7 +64,7 @@ final class CredentialService: Sendable {
   func answer(
     _ peer: Peer?, _ address: CredentialAddress?, _ ticket: Ticket, on loop: any EventLoop
   ) -> EventLoopFuture<ByteBuffer> {
-    guard let peer, !isStopping.load(ordering: .relaxed) else {
+    guard let peer, !isClosed.load(ordering: .relaxed) else {
       return loop.makeSucceededFuture(CredentialService.refusal)
     }
     guard peer.user == 0, let address else {
@@ -83,31 +81,8 @@ final class CredentialService: Sendable {
       case let least = store.general.access.leastLife(status.identity),
       renewals.isNeeded(status, least)
     else { return give(name, address.unit, since: asked, ticket, on: loop) }
-    return renewal(of: name, least, on: loop).flatMap {
+    return renewals.renew(name, least, for: Limits.credentialRenewal, ticket, on: loop).flatMap {
       self.give(name, address.unit, since: asked, ticket, on: loop)
-    }
-  }
-
-  /// Comes when the token has been replaced, or cannot be, or jotd stops, or after a while.
-  private func renewal(
-    of name: String, _ least: Duration, on loop: any EventLoop
-  ) -> EventLoopFuture<Void> {
-    let renewed = loop.makePromise(of: Void.self)
-    let number = renewing.withLock { renewing in
-      renewing.last += 1
-      renewing.promises[renewing.last] = renewed
-      return renewing.last
-    }
-    if isStopping.load(ordering: .relaxed) { renewed.succeed() }
-    let end = loop.scheduleTask(in: .microseconds(Limits.credentialRenewal.microseconds)) {
-      renewed.succeed()
-    }
-    renewals.renew(name, least, on: loop).whenComplete { _ in
-      end.cancel()
-      renewed.succeed()
-    }
-    return renewed.futureResult.always { _ in
-      self.renewing.withLock { $0.promises[number] = nil }
     }
   }
 
@@ -117,19 +92,19 @@ final class CredentialService: Sendable {
   ) -> EventLoopFuture<ByteBuffer> {
     if let token = token(name, unit, ticket) { return loop.makeSucceededFuture(token) }
     let left = Limits.credentialHold - (ContinuousClock.now - asked)
-    guard left > .zero, !ticket.hasLeft, !isStopping.load(ordering: .relaxed),
+    guard left > .zero, !ticket.hasLeft, !isClosed.load(ordering: .relaxed),
       let identity = store[name]?.identity, identity.isLoadable(by: unit),
       let held = longPolls.hold(name, nil, for: left, ticket, on: loop)
     else { return loop.makeSucceededFuture(CredentialService.refusal) }
     if validStatus(name) != nil { longPolls.release(name) }
     // A reload ends all holds, and brings no token.
-    return held.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
+    return held.end.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
   }
 
   /// Tells all who wait that no token comes any more.
-  func stop() {
-    isStopping.store(true, ordering: .relaxed)
-    for promise in renewing.withLock({ Array($0.promises.values) }) { promise.succeed() }
+  func close() {
+    isClosed.store(true, ordering: .relaxed)
+    renewals.close()
     longPolls.releaseAll()
   }
 

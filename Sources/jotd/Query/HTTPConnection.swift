@@ -21,12 +21,12 @@ final class HTTPConnection: ChannelInboundHandler {
   private var phase = Phase.reading
   private var head: HTTPRequestHead?
   private var body: [UInt8] = []
-  private var share: Bodies.Share?
+  private var share: Charge?
   private var isInputClosed = false
   private var alarm: Alarm?
   /// When the answer that is being written is given up, and the bytes that it counts for.
-  private var patience = NIODeadline.distantFuture
-  private var charge: Turns.Charge?
+  private var answerDeadline = NIODeadline.distantFuture
+  private var charge: Charge?
 
   init(
     _ service: QueryService, _ caller: Caller, _ connections: Connections, _ gate: RequestGate,
@@ -173,8 +173,8 @@ final class HTTPConnection: ChannelInboundHandler {
       context.write(wrapOutboundOut(.body(.byteBuffer(response.body))), promise: nil)
     }
     charge = response.charge
-    patience = context.eventLoop.now + .microseconds(Limits.requestTime.microseconds)
-    alarm?.set(in: Limits.answerPatience)
+    answerDeadline = context.eventLoop.now + .microseconds(Limits.requestTime.microseconds)
+    alarm?.set(in: Limits.unreadAnswerTime)
     let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
     context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in
       let (connection, context) = bound.value
@@ -204,8 +204,10 @@ final class HTTPConnection: ChannelInboundHandler {
   /// Something took too long. Who does not read an answer while others of the same user wait for
   /// the memory that it takes has less time.
   private func runOut(_ context: ChannelHandlerContext) {
-    if phase == .writing, patience > context.eventLoop.now, !service.turns.isPressed(caller.user) {
-      alarm?.set(in: Limits.answerPatience)
+    if phase == .writing, answerDeadline > context.eventLoop.now,
+      !service.turns.isPressed(caller.user)
+    {
+      alarm?.set(in: Limits.unreadAnswerTime)
     } else {
       context.close(promise: nil)
     }

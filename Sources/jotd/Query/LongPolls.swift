@@ -2,52 +2,76 @@ import NIOCore
 import Rotation
 import Synchronization
 
-/// The requests that are held until an identity has a new token, within the bound for each user.
+/// Whoever waits for something about an identity that is going to happen, such as its next token,
+/// within a bound for each user.
 final class LongPolls: Sendable {
+  /// One that waits.
+  struct Hold {
+    /// Comes when what it waits for has happened, when its time is over, or when its client goes.
+    let end: EventLoopFuture<Void>
+    /// Whether nobody else has waited for this identity since that last happened.
+    let isFirst: Bool
+  }
+
   private struct Waiter {
     let promise: EventLoopPromise<Void>
     let user: UInt32?
   }
 
   private struct State {
+    /// By identity; an empty list where all who waited have gone.
     var waiters: [String: [UInt64: Waiter]] = [:]
     var counts: [UInt32?: Int] = [:]
     var last: UInt64 = 0
+
+    mutating func uncount(_ user: UInt32?) {
+      let rest = counts[user, default: 1] - 1
+      counts[user] = rest == 0 ? nil : rest
+    }
   }
 
   private let state = Mutex(State())
+  private let bound: Int
 
-  /// A future that comes when `name` has a new token, after `span`, or when the ticket is let go;
-  /// nil when `user` holds too many already. No user stands for systemd, whose requests on the
-  /// credential socket are counted by themselves.
+  /// One user may wait that many times at once.
+  init(perUser bound: Int) { self.bound = bound }
+
+  /// Waits for the identity `name`, for `span` at most; nil when `user` waits too often already. No
+  /// user stands for systemd, whose requests on the credential socket are counted by themselves.
   func hold(
     _ name: String, _ user: UInt32?, for span: Duration, _ ticket: Ticket, on loop: any EventLoop
-  ) -> EventLoopFuture<Void>? {
+  ) -> Hold? {
     let promise = loop.makePromise(of: Void.self)
-    let number = state.withLock { state -> UInt64? in
-      guard state.counts[user, default: 0] < Limits.heldPerUser else { return nil }
+    let entry = state.withLock { state -> (number: UInt64, isFirst: Bool)? in
+      guard state.counts[user, default: 0] < bound else { return nil }
       state.counts[user, default: 0] += 1
       state.last += 1
+      let isFirst = state.waiters[name] == nil
       state.waiters[name, default: [:]][state.last] = Waiter(promise: promise, user: user)
-      return state.last
+      return (state.last, isFirst)
     }
-    guard let number else {
+    guard let entry else {
       promise.succeed()
       return nil
     }
-    let end = loop.scheduleTask(in: .microseconds(span.microseconds)) { promise.succeed() }
+    let timeout = loop.scheduleTask(in: .microseconds(span.microseconds)) { promise.succeed() }
     ticket.onLeave { promise.succeed() }
-    return promise.futureResult.always { _ in
-      end.cancel()
+    let end = promise.futureResult.always { _ in
+      timeout.cancel()
       ticket.onLeave(nil)
-      self.forget(name, number)
+      self.forget(name, entry.number)
     }
+    return Hold(end: end, isFirst: entry.isFirst)
   }
 
-  /// Lets all go that are held for `name`.
+  /// It has happened: lets all go who wait for `name`.
   func release(_ name: String) {
-    let waiters = state.withLock { Array(($0.waiters[name] ?? [:]).values) }
-    for waiter in waiters { waiter.promise.succeed() }
+    let waiters = state.withLock { state in
+      let waiters = state.waiters.removeValue(forKey: name) ?? [:]
+      for waiter in waiters.values { state.uncount(waiter.user) }
+      return waiters
+    }
+    for waiter in waiters.values { waiter.promise.succeed() }
   }
 
   /// Lets all go.
@@ -56,38 +80,7 @@ final class LongPolls: Sendable {
   private func forget(_ name: String, _ number: UInt64) {
     state.withLock { state in
       guard let waiter = state.waiters[name]?.removeValue(forKey: number) else { return }
-      if state.waiters[name]?.isEmpty == true { state.waiters[name] = nil }
-      let rest = state.counts[waiter.user, default: 1] - 1
-      state.counts[waiter.user] = rest == 0 ? nil : rest
-    }
-  }
-}
-
-/// Reports denials to the journal, a bounded number for each user.
-final class DenialLog: Sendable {
-  private struct Window {
-    var began = ContinuousClock.now
-    var counts: [UInt32: Int] = [:]
-  }
-
-  private let window = Mutex(Window())
-  private let names = UserNames()
-
-  /// `operation` is what `peer`, for `unit`, was not allowed to do.
-  func report(
-    _ peer: Peer, unit: String?, _ operation: String, _ journal: @escaping @Sendable (Event) -> Void
-  ) {
-    let count = window.withLock { window in
-      let now = ContinuousClock.now
-      if now - window.began > .seconds(10) { window = Window(began: now) }
-      window.counts[peer.user, default: 0] += 1
-      return window.counts[peer.user, default: 0]
-    }
-    guard count <= Limits.refusalsLogged else { return }
-    let more = count == Limits.refusalsLogged ? "; no more are reported for ten seconds" : ""
-    let user = peer.user
-    names.look(user) {
-      journal(.refused(user: user, name: $0, unit: unit, operation: operation + more))
+      state.uncount(waiter.user)
     }
   }
 }

@@ -20,21 +20,24 @@ final class QueryService: Sendable {
   private let longPolls: LongPolls
   private let denials = DenialLog()
   /// For tokens with too little life left.
-  let renewals: Renewals
+  private let renewals: Renewals
   /// The order in which answers are made that cost something.
-  let turns: Turns
+  let turns: FairQueue
   /// The order in which requests are read, on the event loop.
   let slices = Slices()
   /// The memory of requests that come in.
   let bodies = Bodies()
 
   /// `turns` says where answers are made that cost something.
-  init(_ store: StatusStore, _ longPolls: LongPolls, _ turns: Turns, _ control: Control) {
+  init(
+    _ store: StatusStore, _ longPolls: LongPolls, _ renewals: Renewals, _ turns: FairQueue,
+    _ control: Control
+  ) {
     self.store = store
     self.longPolls = longPolls
     self.turns = turns
     self.control = control
-    renewals = Renewals(store, control.rotate)
+    self.renewals = renewals
   }
 
   /// Whether places among the connections are kept for this caller.
@@ -88,7 +91,7 @@ final class QueryService: Sendable {
 
   /// An answer that costs something, made when the caller's turn comes.
   private func inTurn(
-    _ caller: Caller, _ shared: Turns.Shared? = nil, on loop: any EventLoop,
+    _ caller: Caller, _ shared: FairQueue.Shared? = nil, on loop: any EventLoop,
     _ make: @escaping @Sendable () -> Response
   ) -> EventLoopFuture<Response> {
     turns.take(
@@ -186,7 +189,7 @@ final class QueryService: Sendable {
     // Between the look at the store and the hold, it may have come.
     if store[name]?.isAwaited != true { longPolls.release(name) }
     // A reload ends all holds, and brings no token.
-    return held.flatMap { self.firstToken(name, peer, caller, on: loop, since: began) }
+    return held.end.flatMap { self.firstToken(name, peer, caller, on: loop, since: began) }
   }
 
   private func firstOrNext(
@@ -201,7 +204,8 @@ final class QueryService: Sendable {
             + status.identity.lifetime.timeSpan)
       }
       if renewals.isNeeded(status, minimum) {
-        return renewals.renew(name, minimum, on: loop).map { self.tokenNow(name, request, peer) }
+        return renewals.renew(name, minimum, for: Limits.longestHold, caller.ticket, on: loop)
+          .map { self.tokenNow(name, request, peer) }
       }
     }
     guard let wait = try span(request, "wait"), isKnown(request, status) else {
@@ -222,7 +226,7 @@ final class QueryService: Sendable {
     // Between the look at the store and the hold, a token may have come.
     if let status = store[name], !isKnown(request, status) { longPolls.release(name) }
     // A reload that changes the identity ends the hold.
-    return held.flatMap { self.firstToken(name, peer, caller, on: loop) }
+    return held.end.flatMap { self.firstToken(name, peer, caller, on: loop) }
       .map { self.tokenNow(name, request, peer) }
   }
 

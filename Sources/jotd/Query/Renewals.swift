@@ -7,8 +7,9 @@ import Synchronization
 final class Renewals: Sendable {
   private let store: StatusStore
   private let rotate: @Sendable (Set<String>, Bool, @escaping @Sendable () -> Void) -> Void
-  /// Who waits for a rotation that is on its way, by identity.
-  private let waiting = Mutex<[String: [EventLoopPromise<Void>]]>([:])
+  /// Who waits for a rotation that is on its way: no more than there are connections.
+  private let waiting = LongPolls(perUser: .max)
+  private let isClosed = Atomic(false)
 
   /// `rotate` is that of `QueryService.Control`.
   init(
@@ -28,31 +29,36 @@ final class Renewals: Sendable {
   }
 
   /// Has the token of an identity replaced until it has `minimum` left; comes when that is done, or
-  /// failed.
+  /// failed, after `limit`, when the client goes, or when jotd stops.
   func renew(
-    _ name: String, _ minimum: Duration, on loop: any EventLoop
+    _ name: String, _ minimum: Duration, for limit: Duration, _ ticket: Ticket,
+    on loop: any EventLoop
   ) -> EventLoopFuture<Void> {
-    rotation(of: name, on: loop).flatMap {
+    let end = ContinuousClock.now + limit
+    return rotation(of: name, until: end, ticket, on: loop).flatMap {
       // The rotation that others had asked for before may have come a second too early.
       guard let status = self.store[name], self.isNeeded(status, minimum) else {
         return loop.makeSucceededVoidFuture()
       }
-      return self.rotation(of: name, on: loop)
+      return self.rotation(of: name, until: end, ticket, on: loop)
     }
   }
 
-  private func rotation(of name: String, on loop: any EventLoop) -> EventLoopFuture<Void> {
-    let done = loop.makePromise(of: Void.self)
-    let isFirst = waiting.withLock { waiting in
-      waiting[name, default: []].append(done)
-      return waiting[name]?.count == 1
-    }
-    if isFirst {
-      rotate([name], true) { [self] in
-        let all = waiting.withLock { $0.removeValue(forKey: name) } ?? []
-        for done in all { done.succeed() }
-      }
-    }
-    return done.futureResult
+  private func rotation(
+    of name: String, until end: ContinuousClock.Instant, _ ticket: Ticket, on loop: any EventLoop
+  ) -> EventLoopFuture<Void> {
+    guard !ticket.hasLeft, end > .now,
+      let held = waiting.hold(name, nil, for: end - .now, ticket, on: loop)
+    else { return loop.makeSucceededVoidFuture() }
+    if held.isFirst { rotate([name], true) { self.waiting.release(name) } }
+    // Between the look and the hold, it may have come to that.
+    if isClosed.load(ordering: .sequentiallyConsistent) { waiting.release(name) }
+    return held.end
+  }
+
+  /// jotd stops: nobody waits any more.
+  func close() {
+    isClosed.store(true, ordering: .sequentiallyConsistent)
+    waiting.releaseAll()
   }
 }

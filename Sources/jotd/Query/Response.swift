@@ -8,7 +8,7 @@ struct Response: Sendable {
   var headers: [(name: String, value: String)] = []
   var body = ByteBuffer()
   /// Counts the body's bytes while they are on their way; nil for an answer that is small.
-  var charge: Turns.Charge?
+  var charge: Charge?
 
   /// A JSON value, on a line of its own.
   static func json(

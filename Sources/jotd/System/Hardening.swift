@@ -35,7 +35,7 @@ enum Hardening {
   /// called on any thread, and often: it is done once.
   static func trimMemorySoon() {
     guard !isTrimPlanned.exchange(true, ordering: .relaxed) else { return }
-    trimming.asyncAfter(deadline: .now() + .microseconds(Int(Limits.calm.microseconds))) {
+    trimming.asyncAfter(deadline: .now() + Limits.calm.interval) {
       isTrimPlanned.store(false, ordering: .relaxed)
       linux_trim_heap()
     }

@@ -1,4 +1,5 @@
 import CLinux
+import Dispatch
 import Glibc
 import Rotation
 import Synchronization
@@ -23,6 +24,8 @@ final class ProcessRunner: Sendable {
   }
 
   private let state = Mutex(State())
+  /// The programs that run, to be waited for.
+  let running = DispatchGroup()
 
   /// Runs the program whose path is the first of `words`, with `words` as its arguments and `input`
   /// to read, and waits for its end, for `limit` at most. Returns that and the first bytes of what
@@ -44,6 +47,7 @@ final class ProcessRunner: Sendable {
     } catch { throw Failure("\(words[0]): \(error.reason)", code: error.code) }
     let isClosed = state.withLock { state in
       state.running.insert(process.pid)
+      running.enter()
       return state.isClosed
     }
     var output = [UInt8](repeating: 0, count: room)
@@ -68,9 +72,6 @@ final class ProcessRunner: Sendable {
     let signal = status & 0x7f
     return (signal == 0 ? .exit(status: status >> 8 & 0xff) : .signal(signal), output)
   }
-
-  /// Whether a program is at work.
-  var isRunning: Bool { state.withLock { !$0.running.isEmpty } }
 
   /// Whether a program that could not be killed is still there.
   func isImmortal(_ pid: Int32) -> Bool {
@@ -117,6 +118,7 @@ final class ProcessRunner: Sendable {
   private func forget(_ pid: Int32, _ hasEnded: Bool) -> Int32? {
     state.withLock { state in
       state.running.remove(pid)
+      running.leave()
       var status: Int32 = 0
       if hasEnded, unsafe linux_process_reap(pid, &status) == 1 { return status }
       state.immortal.insert(pid)

@@ -14,7 +14,7 @@ func waiting<Value: Sendable>(
     let value = work()
     if slot.put(value) { done.signal() } else { late(value) }
   }
-  _ = done.wait(timeout: .now() + .microseconds(Int(limit.microseconds)))
+  _ = done.wait(timeout: .now() + limit.interval)
   return slot.close()
 }
 

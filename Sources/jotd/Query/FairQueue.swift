@@ -13,26 +13,11 @@ import Synchronization
 ///   each user always gets.
 ///
 /// What is the same for everybody is made once for all who asked before it was begun.
-final class Turns: Sendable {
+final class FairQueue: Sendable {
   /// An answer that is the same for everybody.
   enum Shared: Hashable { case health, metrics }
 
-  /// The bytes of an answer on its way, which count until this is let go.
-  final class Charge: Sendable {
-    private let turns: Turns
-    private let user: UInt32
-    private let bytes: Int
-
-    fileprivate init(_ turns: Turns, _ user: UInt32, _ bytes: Int) {
-      self.turns = turns
-      self.user = user
-      self.bytes = bytes
-    }
-
-    deinit { turns.release(user, bytes) }
-  }
-
-  private let state = Mutex(TurnsState())
+  private let state = Mutex(FairQueueState())
   private let run: @Sendable (@escaping @Sendable () -> Void) -> Void
 
   /// `run` carries out what it is given, elsewhere and one after the other.
@@ -49,14 +34,14 @@ final class Turns: Sendable {
     let user = caller.user
     let mustRun = state.withLock { state in
       state.add(
-        Turn(
+        Waiter(
           number: number, user: user, isOperator: isOperator, isFirst: !caller.isKnown,
           shared: shared, asked: state.tick(), make: make, promise: promise))
       return state.begin()
     }
     caller.ticket.onLeave { [self] in
-      let turn = state.withLock { $0.drop(number, user, isOperator: isOperator) }
-      turn?.promise.fail(ChannelError.eof)
+      let waiter = state.withLock { $0.drop(number, user, isOperator: isOperator) }
+      waiter?.promise.fail(ChannelError.eof)
     }
     if mustRun { run { self.work() } }
     return promise.futureResult.always { _ in caller.ticket.onLeave(nil) }
@@ -69,15 +54,15 @@ final class Turns: Sendable {
   func isPressed(_ user: UInt32) -> Bool { state.withLock { $0.isPressed(user) } }
 
   private func work() {
-    while let (turn, made) = state.withLock({ $0.next() }) {
-      var response = made ?? turn.make()
+    while let (waiter, made) = state.withLock({ $0.next() }) {
+      var response = made ?? waiter.make()
       let bytes = response.body.readableBytes
       state.withLock { state in
-        state.charge(turn.user, bytes)
-        if made == nil, let shared = turn.shared { state.remember(response, shared) }
+        state.charge(waiter.user, bytes)
+        if made == nil, let shared = waiter.shared { state.remember(response, shared) }
       }
-      response.charge = Charge(self, turn.user, bytes)
-      turn.promise.succeed(response)
+      response.charge = Charge { [self, user = waiter.user] in release(user, bytes) }
+      waiter.promise.succeed(response)
     }
   }
 
@@ -91,44 +76,44 @@ final class Turns: Sendable {
   }
 }
 
-/// One request that waits for its turn.
-private struct Turn {
+/// One request that waits for its waiter.
+private struct Waiter {
   /// The connection's, which has one request at a time.
   let number: UInt64
   let user: UInt32
   let isOperator: Bool
   let isFirst: Bool
-  let shared: Turns.Shared?
+  let shared: FairQueue.Shared?
   let asked: UInt64
   let make: @Sendable () -> Response
   let promise: EventLoopPromise<Response>
 }
 
 /// Who waits, and what is on its way.
-private struct TurnsState {
+private struct FairQueueState {
   /// Those of one user who wait.
   private struct Line {
-    var new = Deque<Turn>()
-    var known = Deque<Turn>()
+    var new = Deque<Waiter>()
+    var known = Deque<Waiter>()
     var tookNew = false
 
     var isEmpty: Bool { new.isEmpty && known.isEmpty }
 
-    mutating func next() -> Turn? {
+    mutating func next() -> Waiter? {
       tookNew = !tookNew
       return tookNew
         ? new.popLast() ?? known.popFirst()
         : oldest()
     }
 
-    private mutating func oldest() -> Turn? {
+    private mutating func oldest() -> Waiter? {
       guard let first = new.first, first.asked < known.first?.asked ?? .max else {
         return known.popFirst()
       }
       return new.popFirst()
     }
 
-    mutating func drop(_ number: UInt64) -> Turn? {
+    mutating func drop(_ number: UInt64) -> Waiter? {
       if let index = known.firstIndex(where: { $0.number == number }) {
         return known.remove(at: index)
       }
@@ -141,30 +126,30 @@ private struct TurnsState {
     var lines: [UInt32: Line] = [:]
     var order = Deque<UInt32>()
 
-    mutating func add(_ turn: Turn) {
-      if lines[turn.user] == nil { order.append(turn.user) }
-      if turn.isFirst {
-        lines[turn.user, default: Line()].new.append(turn)
+    mutating func add(_ waiter: Waiter) {
+      if lines[waiter.user] == nil { order.append(waiter.user) }
+      if waiter.isFirst {
+        lines[waiter.user, default: Line()].new.append(waiter)
       } else {
-        lines[turn.user, default: Line()].known.append(turn)
+        lines[waiter.user, default: Line()].known.append(waiter)
       }
     }
 
-    mutating func next(_ hasRoom: (UInt32) -> Bool) -> Turn? {
+    mutating func next(_ hasRoom: (UInt32) -> Bool) -> Waiter? {
       guard let index = order.firstIndex(where: hasRoom) else { return nil }
       let user = order.remove(at: index)
-      let turn = lines[user]?.next()
+      let waiter = lines[user]?.next()
       if lines[user]?.isEmpty == true { lines[user] = nil } else { order.append(user) }
-      return turn
+      return waiter
     }
 
-    mutating func drop(_ number: UInt64, _ user: UInt32) -> Turn? {
-      let turn = lines[user]?.drop(number)
+    mutating func drop(_ number: UInt64, _ user: UInt32) -> Waiter? {
+      let waiter = lines[user]?.drop(number)
       if lines[user]?.isEmpty == true {
         lines[user] = nil
         order.removeAll { $0 == user }
       }
-      return turn
+      return waiter
     }
   }
 
@@ -175,7 +160,7 @@ private struct TurnsState {
   /// Counts what was asked and begun, so that the one can be compared with the other.
   private var clock: UInt64 = 0
   private var began: UInt64 = 0
-  private var made: [Turns.Shared: (began: UInt64, response: Response)] = [:]
+  private var made: [FairQueue.Shared: (began: UInt64, response: Response)] = [:]
   private var charged: [UInt32: Int] = [:]
   private var total = 0
   /// The most that was on its way since memory was last given back.
@@ -186,8 +171,8 @@ private struct TurnsState {
     return clock
   }
 
-  mutating func add(_ turn: Turn) {
-    if turn.isOperator { operators.add(turn) } else { others.add(turn) }
+  mutating func add(_ waiter: Waiter) {
+    if waiter.isOperator { operators.add(waiter) } else { others.add(waiter) }
   }
 
   /// Whether somebody has to begin to work: there is a turn to take, and nobody works.
@@ -199,30 +184,30 @@ private struct TurnsState {
     return true
   }
 
-  /// The next turn, and its answer if it is made already.
-  mutating func next() -> (Turn, Response?)? {
+  /// Who is next, and the answer if it is made already.
+  mutating func next() -> (Waiter, Response?)? {
     tookOperator = !tookOperator
-    let turn =
+    let waiter =
       tookOperator
       ? operators.next(hasRoom) ?? others.next(hasRoom)
       : others.next(hasRoom) ?? operators.next(hasRoom)
-    guard let turn else {
+    guard let waiter else {
       isWorking = false
       if operators.order.isEmpty, others.order.isEmpty { made = [:] }
       return nil
     }
-    if let shared = turn.shared, let known = made[shared], known.began > turn.asked {
-      return (turn, known.response)
+    if let shared = waiter.shared, let known = made[shared], known.began > waiter.asked {
+      return (waiter, known.response)
     }
     began = tick()
-    return (turn, nil)
+    return (waiter, nil)
   }
 
-  mutating func remember(_ response: Response, _ shared: Turns.Shared) {
+  mutating func remember(_ response: Response, _ shared: FairQueue.Shared) {
     made[shared] = (began, response)
   }
 
-  mutating func drop(_ number: UInt64, _ user: UInt32, isOperator: Bool) -> Turn? {
+  mutating func drop(_ number: UInt64, _ user: UInt32, isOperator: Bool) -> Waiter? {
     isOperator ? operators.drop(number, user) : others.drop(number, user)
   }
 

@@ -1,0 +1,114 @@
+import Dispatch
+import Rotation
+
+/// The query socket and the credential socket, with what they answer from.
+@MainActor
+final class Servers {
+  /// What is known of the identities, for the threads that answer.
+  let store: StatusStore
+  /// What is served, and what a reload prepares beside it.
+  let sockets: ServedSockets
+  private let longPolls = LongPolls(perUser: Limits.heldPerUser)
+  private let connections = Connections(.query())
+  private let credentialConnections = Connections(.credentials())
+  private let renewals: Renewals
+  private let credentials: CredentialService
+  private let journal: Journal
+  /// Whether callers are taken in.
+  private var isServing = false
+
+  /// Nothing is served yet. `control` carries out what callers ask for.
+  init(_ settings: Settings, _ keys: Keys, _ control: QueryService.Control, _ journal: Journal) {
+    self.journal = journal
+    store = StatusStore(
+      StatusStore.General(
+        access: Access(settings), keys: keys, configuration: settings.version))
+    renewals = Renewals(store, control.rotate)
+    let answers = DispatchQueue(label: "jotd.answers")
+    let query = QueryService(
+      store, longPolls, renewals, FairQueue { work in answers.async { work() } }, control)
+    let credentials = CredentialService(store, longPolls, renewals, report: control.report)
+    self.credentials = credentials
+    sockets = ServedSockets(
+      query: { [connections] (settings) throws(Failure) in
+        try Listener(settings, query, connections)
+      },
+      credentials: { [credentialConnections] (path) throws(Failure) in
+        try Listener(credentials: path, credentials, credentialConnections)
+      })
+  }
+
+  /// Makes the sockets; whoever connects waits until `begin`. A socket whose disk hangs comes when
+  /// that comes back: the deliveries do not wait for it.
+  func open(_ settings: Settings) throws(Diagnostic) {
+    bound(settings)
+    let prepared = waiting(for: Limits.stallTimeout, "jotd.sockets") { [sockets] in
+      Result { () throws(Diagnostic) in try sockets.prepare(settings.socket) }
+    } late: { result in
+      MainQueue.run { self.openLate(result) }
+    }
+    guard let prepared else {
+      return journal.report(
+        .warning("the sockets of the configuration hang: does a disk? They come when it does"))
+    }
+    sockets.commit(try prepared.get())
+  }
+
+  private func openLate(_ result: Result<ServedSockets.Prepared, Diagnostic>) {
+    switch result {
+    case .success(let prepared):
+      // A reload may have come before.
+      guard sockets.isEmpty else {
+        return DispatchQueue(label: "jotd.sockets").async { [sockets] in sockets.abandon(prepared) }
+      }
+      serve(prepared)
+    case .failure(let diagnostic): journal.report(.warning("\(diagnostic)"))
+    }
+  }
+
+  /// Takes in those who wait, and whoever comes from now on.
+  func begin() {
+    isServing = true
+    sockets.begin()
+  }
+
+  /// Serves what a reload prepared, in place of what was there.
+  func serve(_ prepared: ServedSockets.Prepared) {
+    sockets.commit(prepared)
+    if isServing { sockets.begin() }
+  }
+
+  /// Publishes a configuration that is in force from now on, with how its identities stand.
+  func apply(_ settings: Settings, _ keys: Keys, _ statuses: [IdentityStatus]) {
+    bound(settings)
+    store.apply(settings, keys, statuses)
+  }
+
+  /// Whoever waits for a token asks anew: what was removed or forbidden comes no more.
+  func releaseAll() { longPolls.releaseAll() }
+
+  /// Publishes what changed, and tells those who wait for it.
+  func publish(_ changed: [IdentityStatus], _ lateness: Lateness) {
+    if changed.isEmpty { return }
+    let before = changed.map { store[$0.identity.name]?.token?.compact }
+    store.publish(changed)
+    store.change { $0.lateness = lateness }
+    for (status, before) in zip(changed, before)
+    where status.token?.compact != before || status.token == nil && !status.isAwaited {
+      longPolls.release(status.identity.name)
+    }
+  }
+
+  /// Tells all who wait on the credential socket that no token comes any more.
+  func stop() { credentials.close() }
+
+  /// Ends the sockets. It can hang: not for the main queue.
+  var closing: @Sendable () -> Void { { [sockets] in sockets.close() } }
+
+  /// Leaves enough descriptors to rotations, and to the token sockets that listen.
+  private func bound(_ settings: Settings) {
+    let listening = settings.listeningDeliveries
+    connections.keep(.query(listening: listening))
+    credentialConnections.keep(.credentials(listening: listening))
+  }
+}

@@ -1,0 +1,33 @@
+import Dispatch
+import Rotation
+
+/// The one way onto the main queue, where the daemon's state lives (dispatch_main(3)).
+enum MainQueue {
+  /// Does it soon, after all that was asked for before.
+  static func run(_ work: @escaping @MainActor () -> Void) {
+    DispatchQueue.main.async { MainActor.assumeIsolated(work) }
+  }
+
+  /// Does it once `pause` is over, and not before.
+  static func run(after pause: Duration, _ work: @escaping @MainActor () -> Void) {
+    DispatchQueue.main.asyncAfter(deadline: .now() + pause.interval) {
+      MainActor.assumeIsolated(work)
+    }
+  }
+}
+
+extension DispatchSourceProtocol {
+  /// What happens at each event of this source, which was made for the main queue.
+  func handleOnMain(_ work: @escaping @MainActor () -> Void) {
+    setEventHandler { MainActor.assumeIsolated(work) }
+  }
+}
+
+extension Duration {
+  /// For Dispatch, which counts whole units: never shorter than this, and never negative.
+  var interval: DispatchTimeInterval {
+    let parts = max(.zero, self).components
+    let isWhole = parts.attoseconds % 1_000_000_000_000 == 0
+    return .microseconds(Int(max(.zero, self).microseconds) + (isWhole ? 0 : 1))
+  }
+}
