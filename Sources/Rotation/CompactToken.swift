@@ -43,7 +43,7 @@ package struct CompactToken: Sendable {
   private static func object(_ bytes: [UInt8], _ name: String) throws(VerificationError) -> JSON {
     let value: JSON
     do { value = try JSON(parsing: bytes) } catch {
-      throw VerificationError(.malformed, "the \(name) is not acceptable JSON: \(error.detail)")
+      throw VerificationError(.malformed, "the \(name) is not acceptable JSON: \(error)")
     }
     guard case .object = value else {
       throw VerificationError(.malformed, "the \(name) is not a JSON object")

@@ -114,15 +114,10 @@ extension JSON.Member {
 // MARK: Reading
 
 extension JSON {
-  /// Why a text is not JSON, or not JSON that jotd accepts. Never quotes the text.
-  package struct Fault: Error, Sendable {
-    package let detail: String
-  }
-
   /// Reads exactly one value. Refuses what RFC 8259 refuses, invalid UTF-8, lone surrogates,
   /// duplicate member names at any depth, and nesting deeper than `Limits.nesting`, which counts
   /// the `outer` collections that the value is to stand in.
-  package init(parsing bytes: [UInt8], inside outer: Int = 0) throws(Fault) {
+  package init(parsing bytes: [UInt8], inside outer: Int = 0) throws(Failure) {
     var reader = JSONReader(bytes: bytes, deepest: Limits.nesting - outer)
     self = try reader.document()
   }
@@ -139,7 +134,7 @@ private struct JSONReader {
     self.deepest = deepest
   }
 
-  mutating func document() throws(JSON.Fault) -> JSON {
+  mutating func document() throws(Failure) -> JSON {
     skipWhiteSpace()
     let value = try value()
     skipWhiteSpace()
@@ -147,8 +142,8 @@ private struct JSONReader {
     return value
   }
 
-  private func fault(_ detail: String) -> JSON.Fault {
-    JSON.Fault(detail: "\(detail) (at byte \(position))")
+  private func fault(_ detail: String) -> Failure {
+    Failure("\(detail) (at byte \(position))")
   }
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
@@ -165,10 +160,10 @@ private struct JSONReader {
     return true
   }
 
-  private mutating func value() throws(JSON.Fault) -> JSON {
+  private mutating func value() throws(Failure) -> JSON {
     switch next {
-    case UInt8(ascii: "{"): return try nested { (reader) throws(JSON.Fault) in try reader.object() }
-    case UInt8(ascii: "["): return try nested { (reader) throws(JSON.Fault) in try reader.array() }
+    case UInt8(ascii: "{"): return try nested { (reader) throws(Failure) in try reader.object() }
+    case UInt8(ascii: "["): return try nested { (reader) throws(Failure) in try reader.array() }
     case UInt8(ascii: "\""): return .string(try string())
     case UInt8(ascii: "t"): return try word("true", .bool(true))
     case UInt8(ascii: "f"): return try word("false", .bool(false))
@@ -179,8 +174,8 @@ private struct JSONReader {
   }
 
   private mutating func nested(
-    _ read: (inout JSONReader) throws(JSON.Fault) -> JSON
-  ) throws(JSON.Fault) -> JSON {
+    _ read: (inout JSONReader) throws(Failure) -> JSON
+  ) throws(Failure) -> JSON {
     depth += 1
     guard depth <= deepest else { throw fault("JSON is nested more than \(deepest) deep") }
     position += 1
@@ -189,13 +184,13 @@ private struct JSONReader {
     return value
   }
 
-  private mutating func word(_ word: String, _ value: JSON) throws(JSON.Fault) -> JSON {
+  private mutating func word(_ word: String, _ value: JSON) throws(Failure) -> JSON {
     guard bytes[position...].starts(with: word.utf8) else { throw fault("not a JSON value") }
     position += word.utf8.count
     return value
   }
 
-  private mutating func object() throws(JSON.Fault) -> JSON {
+  private mutating func object() throws(Failure) -> JSON {
     var members: [JSON.Member] = []
     var names: Set<[UInt8]> = []
     skipWhiteSpace()
@@ -217,7 +212,7 @@ private struct JSONReader {
     return .object(members)
   }
 
-  private mutating func array() throws(JSON.Fault) -> JSON {
+  private mutating func array() throws(Failure) -> JSON {
     var elements: [JSON] = []
     skipWhiteSpace()
     if take("]") { return .array(elements) }
@@ -230,7 +225,7 @@ private struct JSONReader {
     return .array(elements)
   }
 
-  private mutating func number() throws(JSON.Fault) -> String {
+  private mutating func number() throws(Failure) -> String {
     let start = position
     _ = take("-")
     if !take("0") {
@@ -252,7 +247,7 @@ private struct JSONReader {
     return position > start
   }
 
-  private mutating func string() throws(JSON.Fault) -> String {
+  private mutating func string() throws(Failure) -> String {
     position += 1
     var content: [UInt8] = []
     while let byte = next {
@@ -271,7 +266,7 @@ private struct JSONReader {
     throw fault("a string must end with a quotation mark")
   }
 
-  private mutating func escape(into content: inout [UInt8]) throws(JSON.Fault) {
+  private mutating func escape(into content: inout [UInt8]) throws(Failure) {
     guard let byte = next else { throw fault("the JSON text ends early") }
     position += 1
     switch byte {
@@ -295,7 +290,7 @@ private struct JSONReader {
     }
   }
 
-  private mutating func fourHexadecimalDigits() throws(JSON.Fault) -> UInt16 {
+  private mutating func fourHexadecimalDigits() throws(Failure) -> UInt16 {
     var value: UInt16 = 0
     for _ in 0..<4 {
       guard let byte = next, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {

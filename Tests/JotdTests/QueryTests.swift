@@ -24,7 +24,7 @@ struct QueryTests {
   }
 
   @Test func problemsAreOfRFC9457() {
-    let response = Response.problem(.forbidden, "user 7 is no operator", [("Retry-After", "1")])
+    let response = Problem(.forbidden, "user 7 is no operator", [("Retry-After", "1")]).response
     #expect(
       String(buffer: response.body)
         == #"{"type":"about:blank","title":"Forbidden","status":403,"detail":"user 7 is no operator"}"#

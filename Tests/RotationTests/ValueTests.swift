@@ -125,19 +125,19 @@ struct ValueTests {
     "[1 2]", "1 2", "{\"a\" 1}", "\u{feff}1", "'a'", "NaN", "-", "\"\\u12g4\"", "\"\\u+123\"",
   ])
   func otherJSONIsRefused(_ text: String) {
-    #expect(throws: JSON.Fault.self) { try JSON(parsing: Array(text.utf8)) }
+    #expect(throws: Failure.self) { try JSON(parsing: Array(text.utf8)) }
   }
 
   @Test func jsonRefusesDepthAndForeignBytes() {
     let deep = String(repeating: "[", count: 33) + String(repeating: "]", count: 33)
-    #expect(throws: JSON.Fault.self) { try JSON(parsing: Array(deep.utf8)) }
+    #expect(throws: Failure.self) { try JSON(parsing: Array(deep.utf8)) }
     #expect(throws: Never.self) {
       try JSON(parsing: Array(deep.dropFirst().dropLast().utf8))
     }
-    #expect(throws: JSON.Fault.self) {
+    #expect(throws: Failure.self) {
       try JSON(parsing: Array(deep.dropFirst().dropLast().utf8), inside: 1)
     }
-    #expect(throws: JSON.Fault.self) { try JSON(parsing: [0x22, 0xff, 0x22]) }
+    #expect(throws: Failure.self) { try JSON(parsing: [0x22, 0xff, 0x22]) }
   }
 
   /// To `String`, U+0301 after a slash and U+0600 before it make another character of it.

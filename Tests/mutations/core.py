@@ -54,9 +54,9 @@ MUTATIONS = [
      "      && !(0..<Limits.deliveries).contains(where: running.contains)\n    {",
      STALE + "|" + MISSING),
     # Retries: growing, bounded, jittered, for ever
-    ("pauses do not grow", FAILING,
-     "(1 << min(attempts, 16))", "1", "tried again after"),
-    ("pauses grow without a bound", FAILING,
+    ("pauses do not grow", "Backoff",
+     "(1 << min(tries, 16))", "1", "tried again after"),
+    ("pauses grow without a bound", "Backoff",
      "min(doubled, Limits.longestRetry)", "doubled", "not tried again|" + STALE),
     ("pauses are as long as they are", FAILING,
      "Double.random(\n      in: 1 - Limits.retryJitter...1 + Limits.retryJitter, using: &random)",
@@ -67,7 +67,7 @@ MUTATIONS = [
      "let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks",
      "if isMintingBroken { retryAt = nil }\n    let isWaiting = isMintingBroken || awaitsLooks", "not tried again|woken|awake|nobody|HANGS"),
     ("a failure forgets when the next try is", FAILING,
-     "retryAt = agenda.now + pause * jitter", "retryAt = agenda.now", "HANGS|tried again"),
+     "retryAt = agenda.now + backoff.next() * jitter", "retryAt = agenda.now", "HANGS|tried again"),
     # Wake-ups
     ("the timer is a second early", AGENDA,
      "turn.nextWake = schedule.next", "turn.nextWake = schedule.next.map { $0 - .seconds(1) }", AGAIN),

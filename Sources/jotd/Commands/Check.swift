@@ -47,10 +47,9 @@ struct Check: ParsableCommand {
   }
 
   private func judgeReload() throws {
-    do throws(LoadedConfiguration.Refused) {
-      _ = try LoadedConfiguration(config.pathOrStandard, .reload)
-    } catch {
-      writeToStandardError("\(error)\n")
+    let diagnostics = Diagnostics()
+    if LoadedConfiguration(config.pathOrStandard, .reload, diagnostics) == nil {
+      writeToStandardError(diagnostics.report + "\n")
       throw ExitCode.configuration
     }
   }
@@ -75,8 +74,7 @@ struct Check: ParsableCommand {
     }
     for warning in diagnostics.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard diagnostics.errors.isEmpty, let settings else {
-      writeToStandardError(
-        LoadedConfiguration.Refused(errors: diagnostics.errors).description + "\n")
+      writeToStandardError(diagnostics.report + "\n")
       if isRight { writeToStandardError("jotd: \(rights)\n") }
       throw ExitCode.configuration
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import NIOHTTP1
 import Rotation
 
 /// `--socket` and `--config`: how the commands that ask the running daemon find it.
@@ -49,19 +50,21 @@ struct DaemonSocket {
   }
 
   /// What nobody answering there means.
-  func silence(_ error: SystemError) -> QueryFailure {
+  func silence(_ error: Failure) -> Problem {
     switch reason {
     case .named:
-      return QueryFailure(
-        "\(path): \(error.reason): does the daemon run? systemctl status jotd", .unavailable)
+      return Problem(
+        .serviceUnavailable, "\(path): \(error): does the daemon run? systemctl status jotd")
     case .unknown(let why):
-      return QueryFailure(
-        "\(path): \(error.reason): does the daemon run? systemctl status jotd. \(why): name its "
-          + "socket with --socket", .unavailable)
+      return Problem(
+        .serviceUnavailable,
+        "\(path): \(error): does the daemon run? systemctl status jotd. \(why): name its "
+          + "socket with --socket")
     case .unnamed(let file):
-      return QueryFailure(
+      return Problem(
+        .serviceUnavailable,
         "\(file) has no socket: section, and nobody answers at \(path): so the daemon cannot be "
-          + "asked", .unavailable,
+          + "asked",
         advice: """
           To have it answer, add these lines, and apply them with: sudo systemctl reload jotd
           socket:

@@ -23,7 +23,7 @@ struct HealthCommand: ParsableCommand {
 
   /// What the line says, whatever is wrong.
   private func judged() -> (state: (word: String, numbers: String?), text: String, code: Int32) {
-    do throws(QueryFailure) {
+    do throws(Problem) {
       let client = QueryClient(daemon)
       let answer = try client.ask("GET", "/health", limit: Limits.healthTime)
       guard let json = answer.json, let identities = json["identities"]?.members else {
@@ -36,7 +36,7 @@ struct HealthCommand: ParsableCommand {
       case "fail": return (("CRITICAL", numbers), text, 2)
       default: throw client.broken("it has no status")
       }
-    } catch { return (("UNKNOWN", nil), error.text, 3) }
+    } catch { return (("UNKNOWN", nil), error.detail, 3) }
   }
 
   /// Counts of states, with names of what is not fresh, what fails, and performance data.

@@ -64,8 +64,7 @@ struct KeyOptions: ParsableArguments {
       let diagnostics = Diagnostics()
       let settings = Configuration.load(config.pathOrStandard, diagnostics)
       guard let settings, diagnostics.errors.isEmpty else {
-        writeToStandardError(
-          LoadedConfiguration.Refused(errors: diagnostics.errors).description + "\n")
+        writeToStandardError(diagnostics.report + "\n")
         if config.path == nil {
           printNote("without a configuration, name the secret: --secret-file or --secret-env")
         }
@@ -137,7 +136,7 @@ struct TokenArgument: ParsableArguments {
         throw VerificationError(
           .malformed,
           error.code == EFBIG
-            ? "longer than \(Limits.tokenBytes) bytes" : "standard input: \(error.reason)")
+            ? "longer than \(Limits.tokenBytes) bytes" : "standard input: \(error)")
       }
     }
     return TokenArgument.trimmed(bytes)

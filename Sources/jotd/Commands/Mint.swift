@@ -57,7 +57,7 @@ struct Mint: ParsableCommand {
   /// JSON if it is JSON, and a string otherwise. What begins like an object, an array or a string
   /// is meant to be one: a slip in it must not make another claim of it.
   private func value(_ text: [UInt8], of name: String) throws -> JSON {
-    do throws(JSON.Fault) {
+    do throws(Failure) {
       // In a token, it stands inside the claims set.
       return try JSON(parsing: text, inside: 1)
     } catch {
@@ -67,7 +67,7 @@ struct Mint: ParsableCommand {
       }
       throw ValidationError(
         "--claim: the value of \(Quoting.quoted(name)) begins like JSON and is not acceptable: "
-          + "\(error.detail). A string that begins so is written in quotation marks, as in JSON.")
+          + "\(error). A string that begins so is written in quotation marks, as in JSON.")
     }
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Rotation
 
 struct NewSecret: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -31,11 +32,11 @@ struct NewSecret: ParsableCommand {
     guard let output else {
       return terminalColumns == nil ? printRaw(secret) : printLine(secret)
     }
-    do throws(SystemError) { try FileSystem.createOwnerOnly(output, Array(secret.utf8)) } catch {
+    do throws(Failure) { try FileSystem.createOwnerOnly(output, Array(secret.utf8)) } catch {
       printNote(
         error.code == EEXIST
           ? "\(output) is there already, and is left as it is: name a new file"
-          : "\(output) cannot be written: \(error.reason)")
+          : "\(output) cannot be written: \(error)")
       throw ExitCode.cannotCreate
     }
   }

@@ -21,8 +21,7 @@ struct Polkit: ParsableCommand {
     guard let settings, diagnostics.errors.isEmpty else {
       // The service says at once what is wrong.
       if !install {
-        writeToStandardError(
-          LoadedConfiguration.Refused(errors: diagnostics.errors).description + "\n")
+        writeToStandardError(diagnostics.report + "\n")
       }
       throw ExitCode.configuration
     }

@@ -8,21 +8,19 @@ struct QueryAnswer {
   /// The entity tag, as it goes into If-None-Match; nil for none, and for one that is not as jotd's.
   let tag: String?
 
-  /// Why bytes are no answer. Never quotes them.
-  struct Fault: Error { let detail: String }
-
-  init(_ bytes: [UInt8]) throws(Fault) {
-    guard !bytes.isEmpty else { throw Fault(detail: "the connection was closed without one") }
+  /// Reads `bytes`; throws when they are no answer, and never quotes them.
+  init(_ bytes: [UInt8]) throws(Failure) {
+    guard !bytes.isEmpty else { throw Failure("the connection was closed without one") }
     let blank: [UInt8] = [0x0d, 0x0a, 0x0d, 0x0a]
     let start = bytes.prefix(Limits.headerBytes)
     guard let end = start.indices.first(where: { start[$0...].starts(with: blank) }) else {
-      throw Fault(detail: "it has no end of its head")
+      throw Failure("it has no end of its head")
     }
     let lines = String(decoding: start[..<end], as: UTF8.self).split(separator: "\r\n")
     let words = lines.first?.split(separator: " ", maxSplits: 2) ?? []
     guard words.count > 1, words[0] == "HTTP/1.1", words[1].utf8.count == 3,
       let status = Int(words[1]), (200...599).contains(status)
-    else { throw Fault(detail: "it is not HTTP/1.1") }
+    else { throw Failure("it is not HTTP/1.1") }
     func values(_ name: String) -> [String] {
       lines.dropFirst().compactMap { line in
         let sides = line.split(separator: ":", maxSplits: 1)
@@ -32,10 +30,10 @@ struct QueryAnswer {
     }
     let lengths = values("content-length")
     guard lengths.count == 1, let length = Int(lengths[0]), length >= 0
-    else { throw Fault(detail: "it does not say how long it is") }
+    else { throw Failure("it does not say how long it is") }
     let count = bytes.count - end - blank.count
     guard count == length else {
-      throw Fault(detail: "its body has \(count) of \(length) bytes")
+      throw Failure("its body has \(count) of \(length) bytes")
     }
     self.status = status
     tag = values("etag").first { tag in

@@ -9,7 +9,7 @@ struct Reload: ParsableCommand {
   @OptionGroup var daemon: DaemonOptions
 
   func run() throws {
-    let counts = try reporting { () throws(QueryFailure) in
+    let counts = try reporting { () throws(Problem) in
       let client = QueryClient(daemon)
       let answer = try client.demand("POST", "/v1/reload").json
       let names = ["unchanged", "added", "changed", "removed"]

@@ -21,7 +21,7 @@ struct Rotate: ParsableCommand {
   }
 
   func run() throws {
-    let hasFailed = try reporting { () throws(QueryFailure) in
+    let hasFailed = try reporting { () throws(Problem) in
       let client = QueryClient(daemon)
       var hasFailed = false
       for name in try wanted(client) {
@@ -41,7 +41,7 @@ struct Rotate: ParsableCommand {
   }
 
   /// The identities that are named, or all that there are.
-  private func wanted(_ client: QueryClient) throws(QueryFailure) -> [String] {
+  private func wanted(_ client: QueryClient) throws(Problem) -> [String] {
     guard all else { return names }
     guard let known = try client.demand("GET", "/v1/identities").json?["identities"]?.elements
     else { throw client.broken("it has no list of identities") }

@@ -29,16 +29,17 @@ struct Run: ParsableCommand {
       throw ExitCode.hostError
     }
     try MainActor.assumeIsolated {
-      let daemon: Daemon
-      do {
-        let loaded = try LoadedConfiguration(config.pathOrStandard, .start)
-        daemon = try Daemon(config.pathOrStandard, loaded, journal)
-      } catch let refused as LoadedConfiguration.Refused {
-        let text = refused.description
+      let diagnostics = Diagnostics()
+      guard let loaded = LoadedConfiguration(config.pathOrStandard, .start, diagnostics) else {
+        let text = diagnostics.report
         if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {
           writeToStandardError(text + "\n")
         }
-        throw refused.mayPass ? ExitCode.hostError : ExitCode.configuration
+        throw diagnostics.areTransient ? ExitCode.hostError : ExitCode.configuration
+      }
+      let daemon: Daemon
+      do {
+        daemon = try Daemon(config.pathOrStandard, loaded, journal)
       } catch {
         if !journal.refuseStart(["\(error)"]) { printNote("\(error)") }
         throw ExitCode.cannotCreate

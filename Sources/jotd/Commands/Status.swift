@@ -23,10 +23,10 @@ struct Status: ParsableCommand {
     let client = QueryClient(daemon)
     var disk = ConfigurationOnDisk(daemon.config.pathOrStandard)
     guard watch else {
-      return printRaw(try reporting { () throws(QueryFailure) in try page(client, &disk) })
+      return printRaw(try reporting { () throws(Problem) in try page(client, &disk) })
     }
     while true {
-      let page = (try? reporting { () throws(QueryFailure) in try self.page(client, &disk) }) ?? ""
+      let page = (try? reporting { () throws(Problem) in try self.page(client, &disk) }) ?? ""
       // Home, the page with every line's rest erased, then what is below erased.
       let lines = page.split(separator: "\n", omittingEmptySubsequences: false)
       printRaw("\u{1b}[H" + lines.joined(separator: "\u{1b}[K\n") + "\u{1b}[J")
@@ -36,7 +36,7 @@ struct Status: ParsableCommand {
 
   private func page(
     _ client: QueryClient, _ disk: inout ConfigurationOnDisk
-  ) throws(QueryFailure) -> String {
+  ) throws(Problem) -> String {
     let answer = try client.ask("GET", "/health")
     guard let report = answer.json, let identities = report["identities"]?.members else {
       throw client.broken(answer.problem)

@@ -53,14 +53,14 @@ struct TokenCommand: ParsableCommand {
       minValidity.flatMap(Duration.init(timeSpan:)).map {
         "?min_validity=\($0.microseconds)us"
       } ?? ""
-    return try reporting { () throws(QueryFailure) in
+    return try reporting { () throws(Problem) in
       try token(client, client.demand("GET", "/v1/identities/\(name)/token\(query)"))
     }
   }
 
   private func next(_ client: QueryClient) throws -> [UInt8] {
     let known = try known.map { try read($0) }
-    return try reporting { () throws(QueryFailure) in try next(client, after: known) }
+    return try reporting { () throws(Problem) in try next(client, after: known) }
   }
 
   /// The first token other than `known`; without one, other than that which the daemon has now. Has one
@@ -68,14 +68,14 @@ struct TokenCommand: ParsableCommand {
   /// Who has no token yet is told at once that it is away.
   private func next(
     _ client: QueryClient, after known: [UInt8]?
-  ) throws(QueryFailure) -> [UInt8] {
+  ) throws(Problem) -> [UInt8] {
     var tag: String?
     var pause = Limits.firstAsk
     while true {
       let answer: QueryAnswer?
       let asked = ContinuousClock.now
-      do throws(QueryFailure) { answer = try ask(client, tag) } catch {
-        guard error.code == .unavailable, tag != nil || known != nil else { throw error }
+      do throws(Problem) { answer = try ask(client, tag) } catch {
+        guard error.exitCode == .unavailable, tag != nil || known != nil else { throw error }
         answer = nil
       }
       if let answer {
@@ -102,7 +102,7 @@ struct TokenCommand: ParsableCommand {
   }
 
   /// The token as it is now, or with a tag, another one as soon as there is one.
-  private func ask(_ client: QueryClient, _ tag: String?) throws(QueryFailure) -> QueryAnswer {
+  private func ask(_ client: QueryClient, _ tag: String?) throws(Problem) -> QueryAnswer {
     let target = "/v1/identities/\(name)/token"
     guard let tag else { return try client.ask("GET", target) }
     let hold = Limits.commandHold
@@ -113,7 +113,7 @@ struct TokenCommand: ParsableCommand {
 
   private func token(
     _ client: QueryClient, _ answer: QueryAnswer
-  ) throws(QueryFailure) -> [UInt8] {
+  ) throws(Problem) -> [UInt8] {
     guard (try? CompactToken(parsing: answer.body)) != nil else {
       throw client.broken("it is no token")
     }
@@ -122,13 +122,13 @@ struct TokenCommand: ParsableCommand {
 
   /// The token in a file, without white space around it.
   private func read(_ path: String) throws -> [UInt8] {
-    do throws(SystemError) {
+    do throws(Failure) {
       let limit = 2 * Limits.tokenBytes
       let bytes =
         try path == "-" ? standardInput(upTo: limit) : FileSystem.contents(of: path, upTo: limit)
       return TokenArgument.trimmed(bytes)
     } catch {
-      printNote("--known: \(path == "-" ? "standard input" : path): \(error.reason)")
+      printNote("--known: \(path == "-" ? "standard input" : path): \(error)")
       throw ExitCode.badData
     }
   }

@@ -4,16 +4,16 @@ import Rotation
 /// Readers of users, groups, units and the rules made of them.
 extension Diagnostics {
   func user(_ node: YAMLNode, _ name: String) -> UInt32? {
-    account(node, name, "user") { (word) throws(SystemError) in try Accounts.user(word) }
+    account(node, name, "user") { (word) throws(Failure) in try Accounts.user(word) }
   }
 
   func group(_ node: YAMLNode, _ name: String) -> UInt32? {
-    account(node, name, "group") { (word) throws(SystemError) in try Accounts.group(word) }
+    account(node, name, "group") { (word) throws(Failure) in try Accounts.group(word) }
   }
 
   private func account(
     _ node: YAMLNode, _ name: String, _ kind: String,
-    _ lookUp: (String) throws(SystemError) -> UInt32?
+    _ lookUp: (String) throws(Failure) -> UInt32?
   ) -> UInt32? {
     // Behind so many errors, no account is worth its look-up.
     guard let word = word(node, name), !isFull else { return nil }
@@ -23,8 +23,8 @@ extension Diagnostics {
       error(node.location, "\(name): there is no \(kind) \(shown) on this host")
     } catch {
       self.error(
-        node.location, "\(name): the \(kind) \(shown) cannot be looked up: \(error.reason)",
-        code: error.code)
+        node.location, "\(name): the \(kind) \(shown) cannot be looked up: \(error)",
+        isTransient: error.isTransient)
     }
     return nil
   }

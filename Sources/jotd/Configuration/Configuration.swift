@@ -29,7 +29,7 @@ enum Configuration {
 
   /// The files of the `.d` folder that are read, in their order; none when there is no such folder.
   /// Throws when it cannot be read.
-  static func additions(to path: String) throws(SystemError) -> [String] {
+  static func additions(to path: String) throws(Failure) -> [String] {
     let folder = folder(of: path)
     let names: [String]
     do { names = try FileSystem.names(in: folder) } catch {
@@ -51,7 +51,7 @@ enum Configuration {
       return files
     } catch {
       diagnostics.error(
-        SourceLocation(file: folder), "cannot be read: \(error.reason)", code: error.code)
+        SourceLocation(file: folder), "cannot be read: \(error)", isTransient: error.isTransient)
       return []
     }
   }
@@ -77,7 +77,7 @@ enum Configuration {
       case EINVAL: diagnostics.error(start, "is not a regular file")
       default:
         diagnostics.error(
-          SourceLocation(file: file), "cannot be read: \(error.reason)", code: error.code)
+          SourceLocation(file: file), "cannot be read: \(error)", isTransient: error.isTransient)
       }
     }
   }

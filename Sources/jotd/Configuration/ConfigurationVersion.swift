@@ -40,7 +40,7 @@ extension ConfigurationVersion {
 
   /// That of the files as they are now, which are read and not understood. Throws when one of them
   /// cannot be read.
-  static func onDisk(_ path: String) throws(SystemError) -> ConfigurationVersion? {
+  static func onDisk(_ path: String) throws(Failure) -> ConfigurationVersion? {
     var reading = Reading()
     for file in [path] + (try Configuration.additions(to: path)) {
       reading.add(file, try FileSystem.contents(of: file, upTo: Limits.configurationBytes))

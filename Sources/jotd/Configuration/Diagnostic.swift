@@ -1,18 +1,14 @@
-import Glibc
 import Rotation
 
 /// Something wrong, or worth knowing, in the configuration or on the host.
 struct Diagnostic: Error, Comparable, CustomStringConvertible {
   let location: SourceLocation
   let text: String
-  /// errno(3), where a system call failed; 0 where the words themselves are wrong.
-  var code: Int32 = 0
+  /// Whether the host was in trouble, so that the same can go well a little later.
+  var isTransient = false
 
   /// `FILE:LINE:COLUMN: text`, as compilers and editors have it.
   var description: String { "\(location): \(text)" }
-
-  /// Whether the host was in trouble, so that a later try can go well.
-  var mayPass: Bool { [EIO, EMFILE, ENFILE, ENOMEM, ENOBUFS, ESTALE, ETIMEDOUT].contains(code) }
 
   static func < (left: Diagnostic, right: Diagnostic) -> Bool { left.location < right.location }
 }
@@ -42,6 +38,16 @@ final class Diagnostics {
 
   /// Whether there are more errors than are shown: then no more work is put into what they say.
   var isFull: Bool { errors.count > Limits.errorsShown }
+
+  /// Whether there are errors, and nothing but the host's trouble.
+  var areTransient: Bool { !errors.isEmpty && errors.allSatisfy(\.isTransient) }
+
+  /// The errors in the order of the files, one a line; of many, the first.
+  var report: String {
+    let shown = errors.sorted().prefix(Limits.errorsShown).map(\.description)
+    let more = errors.count - shown.count
+    return (shown + (more > 0 ? ["and \(more) more"] : [])).joined(separator: "\n")
+  }
 
   /// Reads something whose values must not be shown.
   func redacting<Value>(_ read: () -> Value) -> Value {
@@ -80,9 +86,11 @@ final class Diagnostics {
     for name in path.names where !Quoting.isName(name) { hidden.insert(name) }
   }
 
-  func error(_ location: SourceLocation, _ text: String, code: Int32 = 0) {
-    errors.append(Diagnostic(location: location, text: presentable(text), code: code))
+  func error(_ location: SourceLocation, _ text: String, isTransient: Bool = false) {
+    errors.append(
+      Diagnostic(location: location, text: presentable(text), isTransient: isTransient))
   }
+
   func warn(_ location: SourceLocation, _ text: String) {
     warnings.append(Diagnostic(location: location, text: presentable(text)))
   }

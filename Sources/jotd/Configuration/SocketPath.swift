@@ -16,7 +16,7 @@ enum SocketPath {
   static func read(_ file: String) -> Reading {
     let bytes: [UInt8]
     do { bytes = try FileSystem.contents(of: file, upTo: Limits.configurationBytes) } catch {
-      return .unknown("\(file) cannot be read (\(error.reason))")
+      return .unknown("\(file) cannot be read (\(error))")
     }
     return read(bytes, file)
   }

@@ -10,9 +10,11 @@ struct NewConfiguration: Sendable {
   /// it is refused. Not for the main queue: it takes seconds for a large file, and a disk can hang.
   init(_ path: String, _ served: ServedSockets) throws(Failure) {
     defer { Hardening.trimMemory() }
-    do throws(LoadedConfiguration.Refused) {
-      loaded = try LoadedConfiguration(path, .reload)
-    } catch { throw Failure(error.description) }
+    let diagnostics = Diagnostics()
+    guard let loaded = LoadedConfiguration(path, .reload, diagnostics) else {
+      throw Failure(diagnostics.report)
+    }
+    self.loaded = loaded
     do throws(Diagnostic) { sockets = try served.prepare(loaded.settings.socket) } catch {
       throw Failure(error.description)
     }

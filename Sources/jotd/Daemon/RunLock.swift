@@ -23,7 +23,7 @@ final class RunLock: Sendable {
     let name = fileName(for: FileSystem.resolved(path) ?? path)
     for place in folders {
       guard let folder = try? Folder(place) else { continue }
-      do throws(SystemError) { return RunLock(folder, name, try lock(name, folder)) } catch {
+      do throws(Failure) { return RunLock(folder, name, try lock(name, folder)) } catch {
         guard error.code == EWOULDBLOCK else { continue }
         throw Failure(
           "another jotd runs with this configuration: it holds \(place)/\(name)",
@@ -52,13 +52,13 @@ final class RunLock: Sendable {
     return ".\(TemporaryName.stem(Path(path).name)).\(String(hash, radix: 16)).lock"
   }
 
-  private static func lock(_ name: String, _ folder: Folder) throws(SystemError) -> Descriptor {
+  private static func lock(_ name: String, _ folder: Folder) throws(Failure) -> Descriptor {
     while true {
       let file = try folder.descriptor.open(name, [.write, .create, .noFollow, .nonBlocking])
       let status = try file.status()
       // Whoever else owns it could keep it locked.
       guard status.kind == .file, Accounts.trusted.contains(status.owner) else {
-        throw SystemError(code: EPERM)
+        throw Failure(errno: EPERM)
       }
       try file.lock()
       // Made by root in the folder of the service's user, it must not keep the service out.

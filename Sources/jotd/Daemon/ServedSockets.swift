@@ -143,7 +143,7 @@ final class ServedSockets: Sendable {
     do { return try make() } catch {
       throw Diagnostic(
         location: location ?? SourceLocation(file: "the configuration"), text: error.description,
-        code: error.code)
+        isTransient: error.isTransient)
     }
   }
 }

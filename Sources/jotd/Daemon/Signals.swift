@@ -17,7 +17,7 @@ final class Signals {
   init(_ handle: @escaping @MainActor (Int32, String) -> Void) throws(Failure) {
     let pipe = linux_catch_signals()
     guard pipe >= 0 else {
-      throw Failure("sigaction: \(SystemError.last.reason)", code: SystemError.last.code)
+      throw Failure.last.about("sigaction")
     }
     source = DispatchSource.makeReadSource(fileDescriptor: pipe, queue: .main)
     source.handleOnMain {

@@ -19,7 +19,7 @@ final class WallClock {
   init(wake: @escaping Handler) throws(Failure) {
     timer = linux_timerfd_create()
     guard timer >= 0 else {
-      throw Failure("timerfd_create: \(SystemError.last.reason)", code: SystemError.last.code)
+      throw Failure.last.about("timerfd_create")
     }
     source = DispatchSource.makeReadSource(fileDescriptor: timer, queue: .main)
     offset = WallClock.offset
@@ -46,9 +46,9 @@ final class WallClock {
     let rest = end.microseconds - seconds * 1_000_000
     // A time of zero would disarm the timer.
     guard linux_timerfd_arm(timer, seconds, max(1, Int(rest) * 1000)) < 0 else { return nil }
-    let error = SystemError.last
+    let error = Failure.last
     guard error.code == ECANCELED else {
-      throw Failure("timerfd_settime: \(error.reason)", code: error.code)
+      throw error.about("timerfd_settime")
     }
     return takeStep()
   }

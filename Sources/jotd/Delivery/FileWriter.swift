@@ -10,7 +10,7 @@ enum FileWriter {
   static func write(
     _ content: [UInt8], to file: FileDelivery, in folder: Folder
   ) throws(Failure) {
-    do throws(SystemError) {
+    do throws(Failure) {
       try refuseOtherThanFile(file, folder)
       if file.inPlace {
         try writeThrough(content, file, folder)
@@ -24,14 +24,14 @@ enum FileWriter {
   /// file any more stays, and is a failure.
   static func remove(_ file: FileDelivery, in folder: Folder) throws(Failure) -> Outcome {
     let name = file.path.name
-    do throws(SystemError) {
+    do throws(Failure) {
       if file.inPlace {
         let target = try openInPlace(file, folder)
         try target.truncate(to: 0)
         if try !target.isInMemory() { try target.sync() }
       } else {
         guard try folder.descriptor.status(of: name).kind == .file else {
-          throw SystemError(code: EINVAL)
+          throw Failure(errno: EINVAL)
         }
         try folder.descriptor.remove(name)
         if !folder.isInMemory { try folder.descriptor.sync() }
@@ -45,7 +45,7 @@ enum FileWriter {
 
   /// What is at `file`. A link counts as nothing, because it is the link that is replaced.
   static func look(at file: FileDelivery, in folder: Folder) -> Found {
-    do throws(SystemError) {
+    do throws(Failure) {
       guard try folder.descriptor.status(of: file.path.name).kind == .file else { return .nothing }
       let target = try folder.descriptor.open(file.path.name, [.noFollow, .nonBlocking])
       let status = try target.status()
@@ -60,7 +60,7 @@ enum FileWriter {
         return .unreadable(
           Failure(
             "\(file.path) cannot be read, so nobody can tell whether it holds a token: "
-              + "\(error.reason). Let \(Accounts.describe(user: Accounts.own)) read it, or move "
+              + "\(error). Let \(Accounts.describe(user: Accounts.own)) read it, or move "
               + "it away", code: error.code))
       }
     }
@@ -95,11 +95,11 @@ enum FileWriter {
 
   private static func replace(
     _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
-  ) throws(SystemError) {
+  ) throws(Failure) {
     let name = file.path.name
     let temporary = TemporaryName.next(for: name)
     let target = try folder.descriptor.open(temporary, [.write, .createNew, .noFollow])
-    do throws(SystemError) {
+    do throws(Failure) {
       try finish(target, content, file, folder)
       try folder.descriptor.rename(temporary, to: name)
     } catch {
@@ -112,7 +112,7 @@ enum FileWriter {
   /// Closes it, too: after the rename, that would look as if somebody had written to the delivery.
   private static func finish(
     _ target: consuming Descriptor, _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
-  ) throws(SystemError) {
+  ) throws(Failure) {
     try target.write(content)
     try giveAway(target, file)
     if !folder.isInMemory { try target.sync() }
@@ -120,7 +120,7 @@ enum FileWriter {
 
   private static func writeThrough(
     _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
-  ) throws(SystemError) {
+  ) throws(Failure) {
     let target = try openInPlace(file, folder)
     try giveAway(target, file)
     try target.write(content)
@@ -133,13 +133,13 @@ enum FileWriter {
   /// have no other name: what they linked would be written.
   private static func openInPlace(
     _ file: FileDelivery, _ folder: Folder
-  ) throws(SystemError) -> Descriptor {
+  ) throws(Failure) -> Descriptor {
     // Non-blocking, so that a pipe in its place fails at once instead of waiting for a reader.
     let target = try folder.descriptor.open(file.path.name, [.write, .noFollow, .nonBlocking])
     let status = try target.status()
-    guard status.kind == .file else { throw SystemError(code: EINVAL) }
+    guard status.kind == .file else { throw Failure(errno: EINVAL) }
     guard !folder.isSticky || (status.owner == Accounts.own && status.links == 1) else {
-      throw SystemError(code: EPERM)
+      throw Failure(errno: EPERM)
     }
     return target
   }
@@ -149,7 +149,7 @@ enum FileWriter {
   /// after, because chown(2) clears them.
   private static func giveAway(
     _ target: borrowing Descriptor, _ file: FileDelivery
-  ) throws(SystemError) {
+  ) throws(Failure) {
     let status = file.inPlace ? try target.status() : nil
     if let group = file.group, group != status?.group { try target.changeOwner(nil, group) }
     if status?.mode != file.mode { try target.changeMode(file.mode) }
@@ -161,7 +161,7 @@ enum FileWriter {
 
   /// Replaces files, and links to them, but no device, pipe or socket; and in a sticky folder no
   /// foreign file, which could not be replaced and would not be safe to.
-  static func refuseOtherThanFile(_ file: FileDelivery, _ folder: Folder) throws(SystemError) {
+  static func refuseOtherThanFile(_ file: FileDelivery, _ folder: Folder) throws(Failure) {
     let found: FileStatus
     do { found = try folder.descriptor.status(of: file.path.name) } catch {
       if error.isNotFound { return }
@@ -169,15 +169,15 @@ enum FileWriter {
     }
     switch found.kind {
     case .file, .link: break
-    case .folder: throw SystemError(code: EISDIR)
-    default: throw SystemError(code: EINVAL)
+    case .folder: throw Failure(errno: EISDIR)
+    default: throw Failure(errno: EINVAL)
     }
     if folder.isSticky, found.owner != Accounts.own, Accounts.own != 0 || found.owner != 0 {
-      throw SystemError(code: EPERM)
+      throw Failure(errno: EPERM)
     }
   }
 
-  static func explain(_ error: SystemError, _ file: FileDelivery, _ folder: Folder) -> Failure {
+  static func explain(_ error: Failure, _ file: FileDelivery, _ folder: Folder) -> Failure {
     let user = Accounts.describe(user: Accounts.own)
     let advice =
       switch error.code {
@@ -200,7 +200,7 @@ enum FileWriter {
       case ELOOP, EINVAL: ": there is something other than a file"
       default: ""
       }
-    return Failure("\(file.path): \(error.reason)\(advice)", code: error.code)
+    return Failure("\(file.path): \(error)\(advice)", code: error.code)
   }
 }
 

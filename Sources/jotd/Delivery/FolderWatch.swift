@@ -89,8 +89,8 @@ final class FolderWatch: Sendable {
     }
     // What is only removed there is watched no more.
     guard isWanted else { return Mark(watch: nil) }
-    do throws(SystemError) {
-      guard isKnown else { throw SystemError(code: ENOSPC) }
+    do throws(Failure) {
+      guard isKnown else { throw Failure(errno: ENOSPC) }
       // truncate(2) opens nothing, and so closes nothing.
       let watch = try inotify.watch(
         "/proc/self/fd/\(folder.descriptor.number)", eachWrite: true)
@@ -119,7 +119,7 @@ final class FolderWatch: Sendable {
         error.code == ENOSPC
         ? "as many folders are watched as can be (fs.inotify.max_user_watches; jotd watches "
           + "\(Limits.watchedFolders) at most)"
-        : error.reason
+        : error.description
       lacking(
         Failure(
           "\(folder.path) cannot be watched: \(reason). What others take away or change there, or "

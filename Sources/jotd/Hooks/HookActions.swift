@@ -112,7 +112,7 @@ extension Hook {
   /// Signals the process of a pid file, unless the number has gone to another since: the process
   /// is held by a pidfd first, and then must be older than the file, and of the file's owner.
   private func signal(_ file: Path, _ number: Int32) throws(Failure) {
-    do {
+    do throws(Failure) {
       let (pid, status) = try Hook.processNumber(in: file)
       let process = Descriptor(owning: try result { linux_open_process(pid) })
       let owner = try FileSystem.status(of: "/proc/\(pid)").owner
@@ -123,17 +123,14 @@ extension Hook {
         throw Failure("\(file) is stale: process \(pid) began after it was written")
       }
       try result { linux_signal_process(process.number, number) }
-    } catch let failure as Failure {
-      throw failure
-    } catch let error as SystemError {
-      throw Failure("\(file): \(error.reason)", code: error.code)
     } catch {
-      throw Failure("\(file): \(error)")
+      // What is wrong with the file names it already.
+      throw error.code == 0 ? error : error.about("\(file)")
     }
   }
 
   /// The number in a pid file, and what is known of the file.
-  private static func processNumber(in file: Path) throws -> (pid: Int32, FileStatus) {
+  private static func processNumber(in file: Path) throws(Failure) -> (pid: Int32, FileStatus) {
     // Looked at before it is opened, because opening a device may do something.
     let found = try Descriptor.open(file.description, [.noFollow, .pathOnly]).status()
     guard found.kind == .file else {

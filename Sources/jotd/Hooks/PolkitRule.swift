@@ -61,7 +61,7 @@ struct PolkitRule {
   /// followed, and the file is root's.
   func install() throws(Failure) -> Bool {
     let place = "\(PolkitRule.folder)/\(PolkitRule.name)"
-    do throws(SystemError) {
+    do throws(Failure) {
       let folder = try Descriptor.open(PolkitRule.folder, [.folder, .noFollow])
       guard let text else {
         try folder.remove(PolkitRule.name)
@@ -80,7 +80,7 @@ struct PolkitRule {
       return true
     } catch {
       if error.isNotFound { return false }
-      throw Failure("\(place): \(error.reason)", code: error.code)
+      throw error.about("\(place)")
     }
   }
 

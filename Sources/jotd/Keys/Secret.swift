@@ -49,10 +49,10 @@ import Rotation
   // MARK: Where secrets come from
 
   /// The rest of an open file; nil when it has more than `Limits.secretBytes`.
-  convenience init?(reading file: borrowing Descriptor) throws(SystemError) {
+  convenience init?(reading file: borrowing Descriptor) throws(Failure) {
     let number = file.number
     var total = 0
-    try unsafe self.init(capacity: Limits.secretBytes + 1) { buffer throws(SystemError) in
+    try unsafe self.init(capacity: Limits.secretBytes + 1) { buffer throws(Failure) in
       while total < buffer.count {
         let count = try result {
           unsafe read(number, buffer.baseAddress! + total, buffer.count - total)

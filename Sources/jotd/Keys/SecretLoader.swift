@@ -84,25 +84,25 @@ struct SecretLoader {
 
   /// The content of a secret file that others cannot read.
   private func file(_ path: String) throws(Failure) -> Secret {
-    do throws(SystemError) {
+    do throws(Failure) {
       let file = try Descriptor.open(path, [.nonBlocking])
       let status = try file.status()
       switch status.kind {
       case .file:
         if case .file = signing.source, status.mode & 0o007 != 0 {
-          throw SystemError(code: SecretLoader.openToOthers)
+          throw Failure(errno: SecretLoader.openToOthers)
         }
         if case .file = signing.source, !Accounts.trusted.contains(status.owner) {
-          throw SystemError(code: SecretLoader.foreign)
+          throw Failure(errno: SecretLoader.foreign)
         }
       case .pipe where allowsPipe:
         // Opened anew, because the first does not wait for whoever writes.
         let pipe = try Descriptor.open(path)
         if let secret = try Secret(reading: pipe) { return secret }
-        throw SystemError(code: EFBIG)
-      default: throw SystemError(code: EINVAL)
+        throw Failure(errno: EFBIG)
+      default: throw Failure(errno: EINVAL)
       }
-      guard let secret = try Secret(reading: file) else { throw SystemError(code: EFBIG) }
+      guard let secret = try Secret(reading: file) else { throw Failure(errno: EFBIG) }
       return secret
     } catch {
       throw Failure(
@@ -114,7 +114,7 @@ struct SecretLoader {
   private static let openToOthers: Int32 = -1
   private static let foreign: Int32 = -2
 
-  private static func explanation(_ error: SystemError, _ path: String) -> String {
+  private static func explanation(_ error: Failure, _ path: String) -> String {
     switch error.code {
     case openToOthers: "can be read by others than its owner and group: chmod o= \(path)"
     case foreign:
@@ -122,8 +122,8 @@ struct SecretLoader {
     case EFBIG: "is longer than \(Limits.secretBytes) bytes: that is no secret"
     case EINVAL: "is not a file"
     case EACCES, EPERM:
-      "cannot be read: \(error.reason). jotd runs as \(Accounts.describe(user: Accounts.own))"
-    default: "cannot be read: \(error.reason)"
+      "cannot be read: \(error). jotd runs as \(Accounts.describe(user: Accounts.own))"
+    default: "cannot be read: \(error)"
     }
   }
 }

@@ -31,11 +31,13 @@ struct FolderInspection: Sendable {
     } catch {
       // No system call failed: the folder is there, and cannot be trusted.
       if depth == .check || (depth == .reload && error.code == 0) {
-        for target in deliveries { report.add(target.location, error.description, error.code) }
+        for target in deliveries {
+          report.add(target.location, error.description, error.isTransient)
+        }
       }
       // A socket is not tried again: it is there, or there is no start.
       for socket in sockets where !isOfSystemd(socket) {
-        report.add(socket.location, error.description, error.code)
+        report.add(socket.location, error.description, error.isTransient)
       }
     }
     return report
@@ -76,7 +78,7 @@ struct FolderInspection: Sendable {
     for socket in sockets where !isOfSystemd(socket) {
       if let fault = socketFault(socket.path, folder) { report.add(socket.location, fault) }
       if let failure = writeFailure(folder) {
-        report.add(socket.location, failure.description, failure.code)
+        report.add(socket.location, failure.description, failure.isTransient)
       }
       if folder.isSticky {
         report.warnings.append(
@@ -181,17 +183,17 @@ struct FolderInspection: Sendable {
   }
 
   private func writeFailure(_ folder: Folder) -> Failure? {
-    do throws(SystemError) { try folder.descriptor.checkWritable() } catch {
+    do throws(Failure) { try folder.descriptor.checkWritable() } catch {
       let user = Accounts.describe(user: Accounts.own)
       return Failure(
-        "\(folder.path): \(user) cannot write there: \(error.reason)"
+        "\(folder.path): \(user) cannot write there: \(error)"
           + adviceOnWriting(error, folder), code: error.code)
     }
     return nil
   }
 
   /// All that is missing, at once: the permission, and what the unit has to name.
-  private func adviceOnWriting(_ error: SystemError, _ folder: Folder) -> String {
+  private func adviceOnWriting(_ error: Failure, _ folder: Folder) -> String {
     let isReadOnlyHere = mounts.isReadOnlyHere(resolvedPath)
     var operations: [String] = []
     switch error.code {
@@ -238,7 +240,7 @@ struct FolderInspection: Sendable {
           + "set in_place: true (readers can then see a torn file)"
       ]
     }
-    do throws(SystemError) {
+    do throws(Failure) {
       try FileWriter.refuseOtherThanFile(file, folder)
       return []
     } catch { return [FileWriter.explain(error, file, folder).description] }
@@ -262,7 +264,7 @@ struct FolderReport: Sendable {
     let name: Path
   }
 
-  var faults: [(location: SourceLocation, text: String, code: Int32)] = []
+  var faults: [(location: SourceLocation, text: String, isTransient: Bool)] = []
   var warnings: [(location: SourceLocation, text: String)] = []
   /// How callers come to the query socket, if it is in this folder.
   var way: SocketWay?
@@ -270,7 +272,7 @@ struct FolderReport: Sendable {
   /// Those of its deliveries that are files on a disk.
   var onDisk: [Int] = []
 
-  mutating func add(_ location: SourceLocation, _ text: String, _ code: Int32 = 0) {
-    faults.append((location, text, code))
+  mutating func add(_ location: SourceLocation, _ text: String, _ isTransient: Bool = false) {
+    faults.append((location, text, isTransient))
   }
 }

@@ -70,13 +70,13 @@ struct HookInspection: Sendable {
   }
 
   private func fault(ofProgram path: String) -> String? {
-    do throws(SystemError) {
+    do throws(Failure) {
       guard try FileSystem.status(of: path).kind == .file else { return "is not a file" }
       try FileSystem.checkExecutable(path)
       return nil
     } catch {
       if let hiding = hiding(path) { return hiding }
-      return "\(error.reason): it must be a program that "
+      return "\(error): it must be a program that "
         + "\(Accounts.describe(user: Accounts.own)) may execute"
     }
   }

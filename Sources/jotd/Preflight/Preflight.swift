@@ -42,7 +42,7 @@ struct Preflight {
       for warning in warnings { diagnostics.warn(settings.secretLocation, warning) }
       return signer
     } catch {
-      diagnostics.error(settings.secretLocation, error.description, code: error.code)
+      diagnostics.error(settings.secretLocation, error.description, isTransient: error.isTransient)
       return nil
     }
   }
@@ -122,7 +122,9 @@ struct Preflight {
     var names = [FolderReport.Name?](repeating: nil, count: settings.deliveryLocations.count)
     var isOnDisk = [Bool](repeating: false, count: settings.deliveryLocations.count)
     for report in reports {
-      for fault in report.faults { diagnostics.error(fault.location, fault.text, code: fault.code) }
+      for fault in report.faults {
+        diagnostics.error(fault.location, fault.text, isTransient: fault.isTransient)
+      }
       for (index, name) in report.names { names[index] = name }
       for index in report.onDisk { isOnDisk[index] = true }
     }

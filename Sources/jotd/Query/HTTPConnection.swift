@@ -146,11 +146,11 @@ final class HTTPConnection: ChannelInboundHandler {
   }
 
   /// Ends the connection with this answer, before all of a request was read.
-  private func refuse(_ problem: Response, _ context: ChannelHandlerContext) {
+  private func refuse(_ problem: Problem, _ context: ChannelHandlerContext) {
     let method = head?.method ?? .GET
     head = nil
     body = []
-    write(problem, method, staysOpen: false, context)
+    write(problem.response, method, staysOpen: false, context)
     gate.discard()
   }
 
@@ -214,16 +214,16 @@ final class HTTPConnection: ChannelInboundHandler {
   }
 }
 
-extension Response {
-  fileprivate static let bodyTooLarge = problem(
+extension Problem {
+  fileprivate static let bodyTooLarge = Problem(
     .payloadTooLarge, "a body has at most \(Limits.bodyBytes) bytes")
-  fileprivate static let tooManyBodies = problem(
+  fileprivate static let tooManyBodies = Problem(
     .tooManyRequests,
     "long bodies of this user are on their way already: send fewer at once, or try again soon",
     [("Retry-After", "1")])
-  fileprivate static let headTooLarge = problem(
+  fileprivate static let headTooLarge = Problem(
     .requestHeaderFieldsTooLarge,
     "a request has at most \(Limits.headerFields) header fields of \(Limits.headerBytes) bytes "
       + "in all, and \(Limits.headBytes) bytes before its body")
-  fileprivate static let malformed = problem(.badRequest, "this is no HTTP/1.1 request")
+  fileprivate static let malformed = Problem(.badRequest, "this is no HTTP/1.1 request")
 }

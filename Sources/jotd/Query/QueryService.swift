@@ -85,7 +85,7 @@ final class QueryService: Sendable {
     } catch let problem as Problem {
       return loop.makeSucceededFuture(problem.response)
     } catch {
-      return loop.makeSucceededFuture(.problem(.internalServerError, "\(error)"))
+      return loop.makeSucceededFuture(Problem(.internalServerError, "\(error)").response)
     }
   }
 
@@ -237,10 +237,11 @@ final class QueryService: Sendable {
     let status: IdentityStatus
     do { status = try readable(name, peer) } catch { return error.response }
     guard let token = status.token, token.expiresAt > now else {
-      return .problem(
+      return Problem(
         .serviceUnavailable,
         "\(name) has no valid token: \(status.lastError ?? "not yet minted")",
-        [("Retry-After", "1")])
+        [("Retry-After", "1")]
+      ).response
     }
     let left = max(0, ((status.refreshAt ?? now) - now).components.seconds)
     let representation = Representation(
@@ -269,7 +270,7 @@ final class QueryService: Sendable {
     control.rotate([name], false) { done.succeed() }
     return done.futureResult.map {
       self.store[name].map { .json($0.description(at: .now)) }
-        ?? .problem(.notFound, "the identity \(name) was removed")
+        ?? Problem(.notFound, "the identity \(name) was removed").response
     }
   }
 
@@ -291,7 +292,9 @@ final class QueryService: Sendable {
             ])))
       case .failure(let refused):
         done.succeed(
-          .problem(.unprocessableEntity, "the running configuration stays: \(refused.description)"))
+          Problem(
+            .unprocessableEntity, "the running configuration stays: \(refused.description)"
+          ).response)
       }
     }
     return done.futureResult

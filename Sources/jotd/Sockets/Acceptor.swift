@@ -53,8 +53,8 @@ final class Acceptor: Sendable {
       .map { self.keep($0) }
   }
 
-  private func copy() throws(SystemError) -> Int32 {
-    try state.withLock { state throws(SystemError) in
+  private func copy() throws(Failure) -> Int32 {
+    try state.withLock { state throws(Failure) in
       let number = state.socket?.number ?? -1
       return try result { fcntl(number, F_DUPFD_CLOEXEC, 0) }
     }

@@ -32,8 +32,9 @@ final class Listener: Sendable {
     } else {
       let folder = try Folder(path.folder)
       socket = try Listener.bind(path, folder, owner, group, mode)
-      do throws(SystemError) { made = (folder, try folder.descriptor.status(of: path.name)) } catch
-      { throw Listener.failure(error, path) }
+      do throws(Failure) { made = (folder, try folder.descriptor.status(of: path.name)) } catch {
+        throw Listener.failure(error, path)
+      }
     }
     do { acceptor = try Acceptor(socket, accept: accept) } catch {
       if let made {
@@ -71,9 +72,9 @@ final class Listener: Sendable {
   /// the old ones or the new ones cannot in between. When it fails, the old ones hold.
   func change(owner: UInt32?, group: UInt32?, mode: UInt16) throws(Failure) {
     guard let made else { return }
-    do throws(SystemError) {
+    do throws(Failure) {
       let before = try made.folder.descriptor.status(of: path.name)
-      do throws(SystemError) {
+      do throws(Failure) {
         try set(owner ?? Accounts.own, group ?? made.folder.groupOfNewFiles, mode, made.folder)
       } catch {
         try? set(before.owner, before.group, before.mode, made.folder)
@@ -84,7 +85,7 @@ final class Listener: Sendable {
 
   private func set(
     _ owner: UInt32, _ group: UInt32, _ mode: UInt16, _ folder: Folder
-  ) throws(SystemError) {
+  ) throws(Failure) {
     let name = path.name
     let now = try folder.descriptor.status(of: name)
     // Changing the mode of what is another's would take CAP_FOWNER.
@@ -110,10 +111,10 @@ final class Listener: Sendable {
     _ path: Path, _ folder: Folder, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16
   ) throws(Failure) -> Descriptor {
     try clear(path, folder)
-    do throws(SystemError) {
+    do throws(Failure) {
       let socket = Descriptor(
         owning: try result { unsafe linux_bind(path.description) })
-      do throws(SystemError) {
+      do throws(Failure) {
         // The group before the mode, so that no other group can connect for a moment.
         if group != nil { try folder.descriptor.changeOwner(of: path.name, nil, group) }
         try folder.descriptor.changeMode(of: path.name, mode)
@@ -126,7 +127,7 @@ final class Listener: Sendable {
     } catch { throw failure(error, path) }
   }
 
-  private static func failure(_ error: SystemError, _ path: Path) -> Failure {
+  private static func failure(_ error: Failure, _ path: Path) -> Failure {
     let advice =
       switch error.code {
       case EPERM:
@@ -138,7 +139,7 @@ final class Listener: Sendable {
       default: ""
       }
     return Failure(
-      "\(path): the socket cannot be made: \(error.reason)\(advice)", code: error.code)
+      "\(path): the socket cannot be made: \(error)\(advice)", code: error.code)
   }
 
   /// Removes a socket that nobody serves; throws when somebody does, or when it is no socket.
@@ -153,7 +154,7 @@ final class Listener: Sendable {
         code: EADDRINUSE)
     }
     do { try folder.descriptor.remove(path.name) } catch {
-      throw Failure("\(path): the old socket cannot be removed: \(error.reason)", code: error.code)
+      throw error.about("\(path): the old socket cannot be removed")
     }
   }
 }

@@ -15,7 +15,7 @@ struct Peer: Sendable {
 
 extension Peer {
   /// Asks the kernel about the peer of a connected socket.
-  init(of socket: Int32) throws(SystemError) {
+  init(of socket: Int32) throws(Failure) {
     var found = linux_peer()
     try result { unsafe linux_ask_peer(socket, &found) }
     var groups = [UInt32](repeating: 0, count: 256)

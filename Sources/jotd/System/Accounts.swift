@@ -1,10 +1,11 @@
 import Glibc
+import Rotation
 
 /// The host's users and groups, by getpwnam(3) and getgrnam(3).
 enum Accounts {
   /// The uid of a user, given by name or as digits; nil when there is none of that name, an error
   /// when that cannot be known.
-  static func user(_ name: String) throws(SystemError) -> UInt32? {
+  static func user(_ name: String) throws(Failure) -> UInt32? {
     if name.allSatisfy(\.isNumber), let number = UInt32(name), number != .max { return number }
     return try unsafe lookUp { buffer, count -> (Int32, UInt32?) in
       var entry = unsafe passwd()
@@ -15,7 +16,7 @@ enum Accounts {
   }
 
   /// The gid of a group, as `user` gives the uid of a user.
-  static func group(_ name: String) throws(SystemError) -> UInt32? {
+  static func group(_ name: String) throws(Failure) -> UInt32? {
     if name.allSatisfy(\.isNumber), let number = UInt32(name), number != .max { return number }
     return try unsafe lookUp { buffer, count -> (Int32, UInt32?) in
       var entry = unsafe Glibc.group()
@@ -112,7 +113,7 @@ enum Accounts {
   /// Calls a reentrant look-up with a buffer that grows until the entry fits.
   private static func lookUp<Value>(
     _ call: (UnsafeMutablePointer<CChar>, Int) -> (status: Int32, value: Value?)
-  ) throws(SystemError) -> Value? {
+  ) throws(Failure) -> Value? {
     var count = 1024
     while count <= 1 << 20 {
       let (status, value) = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: count) {
@@ -122,9 +123,9 @@ enum Accounts {
       case ERANGE: count *= 4
       // What getpwnam(3) lists for a name that is not there.
       case 0, ENOENT, ESRCH, EBADF, EPERM: return value
-      default: throw SystemError(code: status)
+      default: throw Failure(errno: status)
       }
     }
-    throw SystemError(code: ERANGE)
+    throw Failure(errno: ERANGE)
   }
 }

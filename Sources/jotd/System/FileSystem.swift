@@ -2,19 +2,6 @@ import CLinux
 import Glibc
 import Rotation
 
-/// A system call that failed.
-struct SystemError: Error, Sendable {
-  /// errno(3).
-  let code: Int32
-
-  /// The host's words for it, always in English: jotd sets no locale.
-  var reason: String { unsafe String(cString: strerror(code)) }
-  var isNotFound: Bool { code == ENOENT }
-
-  /// The error that the calling thread's last system call left.
-  static var last: SystemError { SystemError(code: errno) }
-}
-
 /// What stat(2) tells that jotd asks for.
 struct FileStatus: Equatable {
   enum Kind { case file, folder, link, pipe, socket, other }
@@ -71,7 +58,7 @@ struct Descriptor: ~Copyable {
   }
 
   /// Connects to the Unix socket at `path`; what is read and written then may take `limit`.
-  static func connect(_ path: String, limit: Duration) throws(SystemError) -> Descriptor {
+  static func connect(_ path: String, limit: Duration) throws(Failure) -> Descriptor {
     let seconds = Int32(clamping: max(1, limit.components.seconds))
     return Descriptor(owning: try result { unsafe linux_connect(path, seconds) })
   }
@@ -89,12 +76,12 @@ struct Descriptor: ~Copyable {
   }
 
   /// Opens `path`, relative to the working folder if it is relative.
-  static func open(_ path: String, _ options: Options = []) throws(SystemError) -> Descriptor {
+  static func open(_ path: String, _ options: Options = []) throws(Failure) -> Descriptor {
     Descriptor(owning: try result { unsafe Glibc.open(path, options.rawValue | O_CLOEXEC) })
   }
 
   /// Opens `name` in this folder; a file that is created has mode 0600.
-  func open(_ name: String, _ options: Options) throws(SystemError) -> Descriptor {
+  func open(_ name: String, _ options: Options) throws(Failure) -> Descriptor {
     Descriptor(
       owning: try result { unsafe openat(number, name, options.rawValue | O_CLOEXEC, 0o600) })
   }
@@ -102,10 +89,10 @@ struct Descriptor: ~Copyable {
   // MARK: Content
 
   /// Writes all of `bytes` at the current position.
-  func write(_ bytes: [UInt8]) throws(SystemError) { try Descriptor.write(bytes, to: number) }
+  func write(_ bytes: [UInt8]) throws(Failure) { try Descriptor.write(bytes, to: number) }
 
   /// Writes all of `bytes` to an open descriptor that somebody else owns.
-  static func write(_ bytes: [UInt8], to number: Int32) throws(SystemError) {
+  static func write(_ bytes: [UInt8], to number: Int32) throws(Failure) {
     var written = 0
     while written < bytes.count {
       written += try result {
@@ -117,60 +104,60 @@ struct Descriptor: ~Copyable {
   }
 
   /// Reads to the end of the file; EFBIG when it has more than `limit` bytes.
-  func read(upTo limit: Int) throws(SystemError) -> [UInt8] {
+  func read(upTo limit: Int) throws(Failure) -> [UInt8] {
     var bytes: [UInt8] = []
     while true {
       let room = min(64 << 10, limit + 1 - bytes.count)
       var count = 0
-      var failure: SystemError?
+      var failure: Failure?
       unsafe withUnsafeTemporaryAllocation(byteCount: room, alignment: 1) { buffer in
-        do throws(SystemError) {
+        do throws(Failure) {
           count = try result { unsafe Glibc.read(number, buffer.baseAddress!, room) }
           unsafe bytes += buffer[..<count]
         } catch { failure = error }
       }
       if let failure { throw failure }
       if count == 0 { return bytes }
-      guard bytes.count <= limit else { throw SystemError(code: EFBIG) }
+      guard bytes.count <= limit else { throw Failure(errno: EFBIG) }
     }
   }
 
-  func truncate(to count: Int) throws(SystemError) {
+  func truncate(to count: Int) throws(Failure) {
     try result { ftruncate(number, off_t(count)) }
   }
 
   // MARK: Attributes
 
-  func status() throws(SystemError) -> FileStatus {
+  func status() throws(Failure) -> FileStatus {
     var found = stat()
     try result { unsafe fstat(number, &found) }
     return FileStatus(found)
   }
 
   /// Of `name` in this folder, itself if it is a link.
-  func status(of name: String) throws(SystemError) -> FileStatus {
+  func status(of name: String) throws(Failure) -> FileStatus {
     var found = stat()
     try result { unsafe fstatat(number, name, &found, AT_SYMLINK_NOFOLLOW) }
     return FileStatus(found)
   }
 
   /// Nil leaves the owner, or the group, as it is.
-  func changeOwner(_ owner: UInt32?, _ group: UInt32?) throws(SystemError) {
+  func changeOwner(_ owner: UInt32?, _ group: UInt32?) throws(Failure) {
     try result { fchown(number, owner ?? .max, group ?? .max) }
   }
 
-  func changeMode(_ mode: UInt16) throws(SystemError) {
+  func changeMode(_ mode: UInt16) throws(Failure) {
     try result { fchmod(number, mode_t(mode)) }
   }
 
   /// Locks the file for this process alone until it is closed (flock(2)); EWOULDBLOCK when
   /// somebody else has locked it.
-  func lock() throws(SystemError) {
+  func lock() throws(Failure) {
     try result { linux_lock(number) }
   }
 
   /// Until the disk has it.
-  func sync() throws(SystemError) {
+  func sync() throws(Failure) {
     try result { fsync(number) }
   }
 
@@ -181,46 +168,46 @@ struct Descriptor: ~Copyable {
   }
 
   /// Whether the file system has no disk under it (tmpfs, ramfs).
-  func isInMemory() throws(SystemError) -> Bool {
+  func isInMemory() throws(Failure) -> Bool {
     try result { linux_is_in_memory(number) } == 1
   }
 
   // MARK: Names in this folder
 
-  func rename(_ name: String, to newName: String) throws(SystemError) {
+  func rename(_ name: String, to newName: String) throws(Failure) {
     try result { unsafe renameat(number, name, number, newName) }
   }
 
-  func remove(_ name: String) throws(SystemError) {
+  func remove(_ name: String) throws(Failure) {
     try result { unsafe unlinkat(number, name, 0) }
   }
 
-  func changeMode(of name: String, _ mode: UInt16) throws(SystemError) {
+  func changeMode(of name: String, _ mode: UInt16) throws(Failure) {
     try result { unsafe fchmodat(number, name, mode_t(mode), 0) }
   }
 
-  func changeOwner(of name: String, _ owner: UInt32?, _ group: UInt32?) throws(SystemError) {
+  func changeOwner(of name: String, _ owner: UInt32?, _ group: UInt32?) throws(Failure) {
     try result {
       unsafe fchownat(number, name, owner ?? .max, group ?? .max, AT_SYMLINK_NOFOLLOW)
     }
   }
 
-  func isMountRoot(_ name: String) throws(SystemError) -> Bool {
+  func isMountRoot(_ name: String) throws(Failure) -> Bool {
     try result { unsafe linux_is_mount_root(number, name) } == 1
   }
 
   /// Throws unless names can be added to this folder.
-  func checkWritable() throws(SystemError) {
+  func checkWritable() throws(Failure) {
     try result { unsafe faccessat(number, ".", W_OK | X_OK, AT_EACCESS) }
   }
 
   /// The text of this symbolic link, which was opened with `.pathOnly` and `.noFollow`.
-  func linkTarget() throws(SystemError) -> String {
-    var failure: SystemError?
+  func linkTarget() throws(Failure) -> String {
+    var failure: Failure?
     let text = unsafe withUnsafeTemporaryAllocation(
       of: CChar.self, capacity: Limits.pathBytes + 1
     ) { buffer -> String in
-      do throws(SystemError) {
+      do throws(Failure) {
         let count = try result {
           unsafe readlinkat(number, "", buffer.baseAddress!, buffer.count)
         }
@@ -239,15 +226,15 @@ struct Descriptor: ~Copyable {
 /// What is asked by path rather than by descriptor.
 enum FileSystem {
   /// The names in a folder, in no order, without `.` and `..`.
-  static func names(in folder: String) throws(SystemError) -> [String] {
+  static func names(in folder: String) throws(Failure) -> [String] {
     var names: [String] = []
     try visit(folder) { names.append($0) }
     return names
   }
 
   /// Calls `use` with each name in a folder, in no order, without `.` and `..`.
-  static func visit(_ folder: String, _ use: (String) -> Void) throws(SystemError) {
-    guard let stream = unsafe opendir(folder) else { throw .last }
+  static func visit(_ folder: String, _ use: (String) -> Void) throws(Failure) {
+    guard let stream = unsafe opendir(folder) else { throw Failure.last }
     defer { unsafe closedir(stream) }
     while let entry = unsafe readdir(stream) {
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
@@ -259,15 +246,15 @@ enum FileSystem {
 
   /// The bytes of a regular file; EFBIG when it has more than `limit`, EINVAL when it is something
   /// else. Does not wait for whoever might write to a pipe.
-  static func contents(of path: String, upTo limit: Int) throws(SystemError) -> [UInt8] {
+  static func contents(of path: String, upTo limit: Int) throws(Failure) -> [UInt8] {
     let file = try Descriptor.open(path, [.nonBlocking])
-    guard try file.status().kind == .file else { throw SystemError(code: EINVAL) }
+    guard try file.status().kind == .file else { throw Failure(errno: EINVAL) }
     return try file.read(upTo: limit)
   }
 
   /// Makes a new file of mode 0600 with these bytes, and returns once the disk has it. Throws EEXIST
   /// when anything is there, a link too; after any other error there is no file.
-  static func createOwnerOnly(_ path: String, _ bytes: [UInt8]) throws(SystemError) {
+  static func createOwnerOnly(_ path: String, _ bytes: [UInt8]) throws(Failure) {
     let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
     let name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
     let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
@@ -286,14 +273,14 @@ enum FileSystem {
   }
 
   /// Of what `path` leads to, links followed.
-  static func status(of path: String) throws(SystemError) -> FileStatus {
+  static func status(of path: String) throws(Failure) -> FileStatus {
     var found = stat()
     try result { unsafe stat(path, &found) }
     return FileStatus(found)
   }
 
   /// Throws unless this process may execute the program at `path`.
-  static func checkExecutable(_ path: String) throws(SystemError) {
+  static func checkExecutable(_ path: String) throws(Failure) {
     try result { unsafe faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) }
   }
 
@@ -325,15 +312,4 @@ extension BidirectionalCollection<UInt8> {
   /// Whether these bytes end with those of `end`. `String.hasSuffix` compares characters, and what
   /// stands before the suffix can make another character of its beginning.
   func ends(with end: String) -> Bool { suffix(end.utf8.count).elementsEqual(end.utf8) }
-}
-
-/// Makes a system call again while a signal interrupts it; throws what else it fails with.
-@discardableResult
-func result<Value: SignedInteger>(_ call: () -> Value) throws(SystemError) -> Value {
-  while true {
-    let value = call()
-    if value >= 0 { return value }
-    let error = SystemError.last
-    guard error.code == EINTR else { throw error }
-  }
 }

@@ -103,8 +103,8 @@ final class Folder: Sendable {
     return status
   }
 
-  private static func failure(_ error: SystemError, at shown: String) -> Failure {
+  private static func failure(_ error: Failure, at shown: String) -> Failure {
     let advice = error.isNotFound ? ": create the folder" : ""
-    return Failure("\(shown): \(error.reason)\(advice)", code: error.code)
+    return Failure("\(shown): \(error)\(advice)", code: error.code)
   }
 }

@@ -39,7 +39,7 @@ final class Inotify: Sendable {
   /// Watches the folder at `path` for anything that changes what its readers find: what is written
   /// counts when its writer closes it, or with `eachWrite` at once. The path is followed, which can
   /// hang. Throws ENOSPC when `fs.inotify.max_user_watches` are in use.
-  func watch(_ path: String, eachWrite: Bool = false) throws(SystemError) -> Watch {
+  func watch(_ path: String, eachWrite: Bool = false) throws(Failure) -> Watch {
     let events =
       IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
       | IN_DELETE_SELF | IN_MOVE_SELF | Int32(IN_ONLYDIR) | (eachWrite ? IN_MODIFY : 0)

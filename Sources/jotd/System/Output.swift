@@ -13,7 +13,7 @@ func printLine(_ text: String) { write(text + "\n", to: 1) }
 func printNote(_ text: String) { write("jotd: \(redacted(text))\n", to: 2) }
 
 /// All of standard input; EFBIG when it has more than `limit` bytes.
-func standardInput(upTo limit: Int) throws(SystemError) -> [UInt8] {
+func standardInput(upTo limit: Int) throws(Failure) -> [UInt8] {
   let input = Descriptor(owning: try result { dup(0) })
   return try input.read(upTo: limit)
 }
@@ -37,12 +37,12 @@ var terminalLines: Int? {
 func printRaw(_ text: String) { write(text, to: 1) }
 
 private func write(_ text: String, to number: Int32) {
-  do throws(SystemError) {
+  do throws(Failure) {
     try Descriptor.write(Array(text.utf8), to: number)
   } catch {
     guard number == 1 else { return }
     // EX_IOERR of sysexits(3): whoever wanted the output has not got it.
-    writeToStandardError("jotd: standard output cannot be written: \(error.reason)\n")
+    writeToStandardError("jotd: standard output cannot be written: \(error)\n")
     exit(74)
   }
 }

@@ -36,7 +36,7 @@ final class ProcessRunner: Sendable {
   ) throws(Failure) -> (end: End, output: [UInt8]) {
     reap()
     var process: linux_process
-    do throws(SystemError) {
+    do throws(Failure) {
       let input = Descriptor(
         owning: try result {
           unsafe input.withUnsafeBytes { bytes in
@@ -44,7 +44,7 @@ final class ProcessRunner: Sendable {
           }
         })
       process = try ProcessRunner.start(words, environment, input.number)
-    } catch { throw Failure("\(words[0]): \(error.reason)", code: error.code) }
+    } catch { throw error.about("\(words[0])") }
     let isClosed = state.withLock { state in
       state.running.insert(process.pid)
       running.enter()
@@ -90,7 +90,7 @@ final class ProcessRunner: Sendable {
 
   private static func start(
     _ words: [String], _ environment: [String], _ input: Int32
-  ) throws(SystemError) -> linux_process {
+  ) throws(Failure) -> linux_process {
     var process = linux_process()
     let files = linux_file_limit_at_start()
     try result {
@@ -105,7 +105,7 @@ final class ProcessRunner: Sendable {
 
   /// Why a program did not begin.
   private static func failure(of process: linux_process, _ program: String) -> Failure {
-    let reason = SystemError(code: process.error).reason
+    let reason = Failure(errno: process.error).description
     guard process.failed == LINUX_STARTING_RIGHTS else {
       return Failure("\(program): \(reason)", code: process.error)
     }
