@@ -11,8 +11,7 @@ from contextlib import contextmanager
 import jwt
 import pytest
 
-from conftest import JOTD, SECRET, Home
-from test_query import Answer, Connection
+from conftest import Answer, Connection, Home, JOTD, SECRET
 from test_tokens import HEADER, b64, good, sign
 
 OURS = ["user_id", "role", "iat", "exp"]

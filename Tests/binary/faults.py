@@ -16,8 +16,7 @@ import time
 
 import jwt
 
-from conftest import JOTD, SECRET, Home, eventually
-from test_query import Answer, Connection
+from conftest import Answer, Connection, Home, JOTD, SECRET, eventually
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})\.jotd")
 OWNER, GROUP, MODE = 65534, 1, 0o640

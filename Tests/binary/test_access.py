@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from conftest import claims_of, eventually, jotd, needs_root
-from test_query import open_the_way, query
+from conftest import eventually, needs_root
+from test_query import open_the_way
 
 TOKEN = "/v1/identities/a/token"
 CURL = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"]

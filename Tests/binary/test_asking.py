@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from conftest import JOTD, eventually, jotd, needs_root
-from test_query import query  # noqa: F401  (a fixture)
 
 # What an operator has in the file at some moment of an edit, and what stands before it is kept.
 EDITS = {
@@ -34,7 +33,7 @@ def commands(*options):
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_half_edited_configuration_blinds_nobody(query, edit):  # noqa: F811
+def test_a_half_edited_configuration_blinds_nobody(query, edit):
     query.serve()
     query.start().ready()
     good = query.config.read_text()
@@ -48,7 +47,7 @@ def test_a_half_edited_configuration_blinds_nobody(query, edit):  # noqa: F811
     assert "jotd.yaml" in done.stderr and "the running configuration stays" in done.stderr
 
 
-def test_the_socket_alone_will_do(query, tmp_path):  # noqa: F811
+def test_the_socket_alone_will_do(query, tmp_path):
     query.serve()
     query.start().ready()
     for config in ([], ["--config", tmp_path / "none.yaml"], ["--config", tmp_path]):
@@ -109,7 +108,7 @@ def test_without_a_socket_section_the_error_says_what_to_add(home):
 
 
 @needs_root
-def test_the_standard_path_is_asked(query):  # noqa: F811
+def test_the_standard_path_is_asked(query):
     """In a /run of its own: with a configuration that names no socket, and with one that the caller
     may not read."""
     query.serve()
@@ -143,7 +142,7 @@ def status(home, *options):
     return notes, told.get("configuration_on_disk")
 
 
-def test_status_tells_that_the_file_is_not_what_runs(query):  # noqa: F811
+def test_status_tells_that_the_file_is_not_what_runs(query):
     query.serve()
     daemon = query.start().ready()
     assert status(query) == ([], None)
@@ -177,7 +176,7 @@ def test_status_tells_that_the_file_is_not_what_runs(query):  # noqa: F811
     assert len(status(query)[0]) == 1 and status(query)[1] is None
 
 
-def test_health_has_the_fingerprint_and_nothing_of_the_secret(query):  # noqa: F811
+def test_health_has_the_fingerprint_and_nothing_of_the_secret(query):
     query.serve()
     daemon = query.start().ready()
     first = query.ask("/health").json["configuration"]
@@ -189,7 +188,7 @@ def test_health_has_the_fingerprint_and_nothing_of_the_secret(query):  # noqa: F
     assert query.ask("/health").json["configuration"] == first
 
 
-def test_another_configuration_than_the_daemons_is_not_judged(query):  # noqa: F811
+def test_another_configuration_than_the_daemons_is_not_judged(query):
     query.serve()
     query.start().ready()
     other = query.path("other.yaml")
@@ -208,7 +207,7 @@ def test_another_configuration_than_the_daemons_is_not_judged(query):  # noqa: F
 
 
 @needs_root
-def test_who_may_not_read_the_configuration_is_told_nothing_of_it(query):  # noqa: F811
+def test_who_may_not_read_the_configuration_is_told_nothing_of_it(query):
     query.serve()
     query.start().ready()
     for folder in query.folder, *query.folder.parents[:-1]:

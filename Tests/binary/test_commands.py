@@ -1,11 +1,12 @@
 """What commands take from the configuration, and how they end."""
 
 import os
+import subprocess
 import time
 
 import pytest
 
-from conftest import SECRET, claims_of, jotd
+from conftest import JOTD, SECRET, claims_of, jotd
 from test_tokens import HEADER, good, sign
 
 
@@ -60,3 +61,33 @@ def test_an_empty_secret_signs_nothing(tmp_path):
         done = jotd("mint", *options, "--allow-weak-secret", "--user-id", "u", "--role", "admin",
                     env=env, expect=78)
         assert "the secret is empty" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("command", [
+    ["secret"], ["mint", "--user-id", "u", "--role", "admin", "--secret-env", "S"],
+    ["decode", "eyJhbGciOiJIUzI1NiJ9.e30."], ["--version"]])
+def test_output_that_cannot_be_written_is_an_error(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([JOTD, *command], stdout=full, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "S": SECRET})
+    assert done.returncode == 74 and "No space left" in done.stderr
+
+
+def test_refresh_makes_no_token_that_is_due_at_once(tmp_path):
+    token = jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "admin", "--lifetime",
+                 "100s", env={"S": SECRET}).stdout.strip()
+    for more in (["--lifetime", "2s"], ["--lifetime", "1h"], ["--refresh-before", "25h"]):
+        done = jotd("refresh", "--secret-env", "S", *more, token, env={"S": SECRET}, expect=64)
+        assert done.stdout == "" and "below the lifetime" in done.stderr
+
+
+def test_verify_answers_in_json_whatever_comes(tmp_path):
+    for stdin in ("a" * 5_000_000, "", "\n" * 100_000):
+        done = jotd("verify", "--json", "--secret-env", "S", stdin=stdin, env={"S": SECRET}, expect=65)
+        assert '"reason":"malformed"' in done.stdout
+
+
+def test_a_closed_standard_output_is_an_error():
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", JOTD, "secret"], capture_output=True, text=True)
+    assert done.returncode == 74 and "standard output cannot be written" in done.stderr

@@ -235,3 +235,86 @@ def test_a_name_in_a_path_has_255_bytes(home, size, code):
     home.one(deliver=f"[ {{ file: @/{'n' * size} }} ]")
     done = jotd("check", "--config", home.config, expect=code)
     assert code == 0 or "is too long" in done.stderr and "a name in it 255" in done.stderr
+
+
+def test_a_pipe_among_the_configuration_files_does_not_hang(home):
+    home.one()
+    daemon = home.start().ready()
+    folder = home.path("jotd.d")
+    folder.mkdir()
+    os.mkfifo(folder / "x.yaml")
+    assert "x.yaml:1:1: is not a regular file" in jotd(
+        "check", "--config", home.config, expect=78).stderr
+    daemon.reload()
+    assert daemon.count("is refused") == 1
+    daemon.wait_for("new token", 2)
+    assert daemon.stop() == 0
+
+
+def test_a_file_in_place_of_the_folder_does_not_drop_identities(home):
+    home.one()
+    home.path("jotd.d").write_text("")
+    assert "jotd.d: cannot be read: Not a directory" in jotd(
+        "check", "--config", home.config, expect=78).stderr
+
+
+def test_a_tab_is_called_a_tab(home):
+    home.config.write_text("signing:\n\tsecret: x\n")
+    assert "it is a tab" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+def test_configurations_that_everybody_can_write_are_refused(home):
+    home.one()
+    home.config.chmod(0o666)
+    assert "can be written by everybody" in jotd("check", "--config", home.config, expect=78).stderr
+    home.config.chmod(0o644)
+    home.path("jotd.d").mkdir()
+    home.path("jotd.d").chmod(0o777)
+    assert "can be written by everybody" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+@needs_root
+def test_configurations_and_secrets_of_other_users(home):
+    home.one()
+    os.chown(home.config, 65534, 65534)
+    done = jotd("check", "--config", home.config)
+    assert "belongs to nobody (uid 65534), who can have any token made" in done.stderr
+    os.chown(home.secret, 65534, 65534)
+    assert "somebody else knows it" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+def test_marks_beside_slashes_periods_and_suffixes_hide_nothing(home):
+    """For Swift, U+0301 after a slash or U+0600 before it makes another character of the slash."""
+    for folder in ("x\u0600", "jotd.d"):
+        home.path(folder).mkdir(0o755)
+    home.path("link").symlink_to(f"{home.folder}/x\u0600/../x\u0600")
+    added = "identities: { NAME: { user_id: u, role: admin, deliver: [ { file: FILE } ] } }\n"
+    for number, (name, file) in enumerate([
+            ("a\u0600.yaml", "\u0301a.jwt"), ("b.yaml", "x\u0600/b.jwt"),
+            ("c.yaml", "link/\u0301c.jwt"), (".\u0301hidden.yaml", "none")]):
+        home.path(f"jotd.d/{name}").write_text(
+            added.replace("NAME", f"i{number}").replace("FILE", str(home.path(file))))
+    home.one()
+    left = home.path(".\u0301a.jwt.0123456789abcdef.jotd")
+    left.touch()
+    assert "all is well, 4 identities and 4" in jotd("check", "--config", home.config).stdout
+    home.start().ready()
+    for file in ("\u0301a.jwt", "x\u0600/b.jwt", "x\u0600/\u0301c.jwt"):
+        assert home.read(file).count(".") == 2, ascii(file)
+    assert not left.exists()
+    for file in ("@/x\u0600/../b.jwt", "@/x\u0600/./b.jwt", "@/x\u0600//b.jwt"):
+        home.one(deliver=f"[ {{ file: {file} }} ]")
+        done = jotd("check", "--config", home.config, expect=78)
+        assert "must be an absolute path" in done.stderr
+    home.config.write_text(
+        "signing: { secret: { credential: x/\u0301y } }\n"
+        "identities:\n  a: { user_id: u, role: admin,\n    allow: [ { unit: a/\u0301.service } ],\n"
+        "    on_rotate: [ { reload: \u0301.service } ] }\n")
+    lines = jotd("check", "--config", home.config, expect=78).stderr.splitlines()
+    assert [line.split(":")[1] for line in lines if "must be the " in line] == ["1", "4", "5"]
+
+
+def test_aliases_do_not_get_around_the_depth(home):
+    chain = "".join(f"      c{n}: &c{n} {{ x: *c{n - 1} }}\n" for n in range(1, 60))
+    home.one(extra="    claims:\n      c0: &c0 { x: 1 }\n" + chain)
+    assert "nested more than 32 deep" in jotd("check", "--config", home.config, expect=78).stderr

@@ -1,15 +1,13 @@
 """What a delivery finds at its place: what is no token stays, nobody else can open what is written, and
 what is reported is so."""
 
-import grp
 import os
 import subprocess
 
 import jwt
 import pytest
 
-from conftest import Calls, SECRET, blind, eventually, jotd, needs_root
-from test_rotation import accepted
+from conftest import Calls, SECRET, accepted, blind, eventually, jotd, needs_root
 
 FOREIGN = [
     b"root:x:0:0:root:/root:/bin/bash\n", b"KEY=value\nOTHER=1\n", b"{\"a\": 1}", b"\0\1" * 40,

@@ -9,7 +9,7 @@ import time
 import jwt
 import pytest
 
-from conftest import JOTD, SECRET, blind, eventually, needs_root
+from conftest import JOTD, blind, eventually, needs_root
 
 CLAIMS = {"user_id": "alice", "role": "operator"}
 

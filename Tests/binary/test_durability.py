@@ -1,11 +1,12 @@
 """What jotd does to files, in order, so that a power cut or a failure leaves a whole token: seen by
 Tests/binary/calls.c, and so by ordinary users, on any file system."""
 
+import signal
 import stat
 
 import pytest
 
-from conftest import Calls, claims_of, needs_root
+from conftest import Calls, claims_of, eventually, needs_root
 
 
 @pytest.fixture
@@ -119,3 +120,13 @@ def test_a_file_has_its_group_before_its_mode_and_its_owner_last(home, calls):
     changes = [(name, *more) for name, path, *more in calls.of("fchmod", "fchown")
                if path.endswith(".jotd")]
     assert changes == [("fchown", "-1", "1"), ("fchmod", "0640"), ("fchown", "65534", "-1")]
+
+
+def test_a_kept_token_is_made_durable(home):
+    """It may be one that was renamed, and not synced, just before a crash."""
+    home.one(life="1d", before="1h")
+    home.start().ready().stop(signal.SIGKILL)
+    calls = Calls(home.folder)
+    daemon = home.start(calls.env).ready()
+    assert daemon.count("is kept") == 1
+    eventually(lambda: ["fsync", str(home.folder)] in calls.of("fsync"))

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from conftest import JOTD, PATIENCE, Calls, eventually, needs_root
-from test_query import Connection
-from test_rotation import BUSY, Reader
+from conftest import BUSY, Calls, Connection, JOTD, PATIENCE, eventually, needs_root
+from test_rotation import Reader
 
 LIFE = "lifetime: 3s, refresh_before: 1s"
 
@@ -223,3 +222,21 @@ def ask(home, target, headers={}):
     answer = connection.getresponse()
     answer.body = answer.read().decode()
     return answer
+
+
+def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home, elsewhere):
+    """A file system that does not answer."""
+    home.configure(
+        "  a:\n    user_id: a\n    role: admin\n    lifetime: 3s\n    refresh_before: 1s\n"
+        "    deliver: [ { file: @/a.jwt } ]\n"
+        "  b:\n    user_id: b\n    role: admin\n    lifetime: 3s\n    refresh_before: 1s\n"
+        f"    deliver: [ {{ file: {elsewhere}/slow/b.jwt }} ]\n")
+    (elsewhere / "slow").mkdir()
+    daemon = home.start(Calls(home.folder, hold=elsewhere / "slow").env).ready()
+    (elsewhere / "hold").touch()
+    daemon.wait_for("writing hangs")
+    count = daemon.count("b: new token")
+    daemon.wait_for("a: new token", daemon.count("a: new token") + 2)
+    assert daemon.count("b: new token") == count
+    (elsewhere / "hold").unlink()
+    daemon.wait_for("b: new token", count + 1)

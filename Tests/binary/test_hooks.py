@@ -5,7 +5,6 @@ import http.client
 import os
 import pathlib
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -469,3 +468,13 @@ def test_a_unit_is_no_option_of_systemctl(home):
 def owner(pid):
     with contextlib.suppress(OSError):
         return os.stat(f"/proc/{pid}").st_uid
+
+
+def test_hooks_are_the_same_when_their_bytes_are(home):
+    """A name in two forms of Unicode is two files."""
+    home.configure("".join(
+        f"  {name}: {{ user_id: u, role: admin, on_rotate: [ {{ run: [ /bin/touch, "
+        f"\"@/{file}\" ] }} ], deliver: [ {{ file: @/{name}.jwt }} ] }}\n"
+        for name, file in [("a", "\u00e9"), ("b", "e\u0301")]))
+    home.start().ready()
+    eventually(lambda: home.path("\u00e9").exists() and home.path("e\u0301").exists())

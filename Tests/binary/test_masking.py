@@ -11,8 +11,6 @@ import pytest
 from conftest import jotd
 
 MASK = "(a token, not shown)"
-
-
 RANDOM = random.Random(7)
 
 
@@ -22,11 +20,12 @@ def encoded(count):
 
 # A token as jotd makes them, always the same.
 HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+
 CLAIMS = base64.urlsafe_b64encode(
     b'{"user_id":"alice","role":"admin","iat":1795512978,"exp":1795599378}').rstrip(b"=").decode()
+
 SIGNATURE = encoded(32)
 TOKEN = f"{HEADER}.{CLAIMS}.{SIGNATURE}"
-
 JWE_HEADER = base64.urlsafe_b64encode(b'{"alg":"dir","enc":"A128GCM"}').rstrip(b"=").decode()
 SPACED = base64.urlsafe_b64encode(b'{ "alg": "HS256", "typ": "JWT" }').rstrip(b"=").decode()
 
@@ -148,3 +147,17 @@ def test_lines_are_joined_without_doubled_marks(home):
     line = next(line for line in daemon.lines if "failed: " in line)
     assert "It runs again at the next rotation" in line
     assert not [mark for mark in ("..", ".;", ". .", ";;", "; .", ";.", ":.", ": .") if mark in line], line
+
+
+def test_bars_and_line_breaks_are_found_beside_other_characters(home):
+    """What a hook prints with CR LF is lines; health has one bar, after which numbers follow."""
+    home.path("|\u0301").write_text("#!/bin/sh\nprintf 'one\\r\\ntwo\\r\\n'; exit 3\n")
+    home.path("|\u0301").chmod(0o700)
+    home.one(extra='    on_rotate: [ { run: [ "@/|\u0301" ] } ]\n')
+    home.config.write_text(home.config.read_text().replace(
+        "identities:", f"socket: {{ path: {home.path('s')} }}\nidentities:", 1))
+    daemon = home.start().ready()
+    daemon.wait_for("failed: exit status 3")
+    assert any(line.endswith(": one") for line in daemon.lines)
+    assert any(line.endswith(": two") for line in daemon.lines)
+    assert jotd("health", "--config", home.config, expect=1).stdout.encode().count(b"|") == 1

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from conftest import JOTD, SECRET, jotd
 
 BYTES = hashlib.sha256(b"misplaced").digest()
+
 TOKEN = jotd("mint", "--user-id", "alice", "--role", "admin", "--secret-env", "S",
              env={"S": SECRET}).stdout.strip()
+
 SECRETS = {
     "hex": BYTES.hex(),
     "capitals": BYTES.hex().upper(),
@@ -119,7 +122,6 @@ PLACES = {
     "second-document": "identities: {}\n---\n@",
 }
 
-
 # A `signing` whose secret is refused, so that no daemon starts.
 SHORT = "signing: { secret: { env: A } }\n"
 
@@ -211,3 +213,40 @@ def test_random_characters_are_no_word_however_few(home):
         home.configure(f"  a: {{ user_id: u, role: {text} }}\n")
         said = jotd("check", "--config", home.config, expect=78).stderr
         assert (text in said) == isShown and "viewer, operator, admin" in said, said
+
+
+SLIPS = [
+    "secret: { file: SECRET }", "secret: { env: SECRET }", "secret: { credential: SECRET/x }",
+    "secret: { env: A, encoding: SECRET }", "secret: SECRET", "secret: { SECRET: x }",
+    "algorithm: SECRET", "SECRET: x", "secret: { file: [ SECRET ] }", "secret: { env: 1SECRET }",
+]
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_secret_in_the_wrong_place_is_not_repeated(home, slip):
+    secret = "Q9zzTOPxSECRETxq0123456789"
+    home.config.write_text(
+        "signing: { " + slip.replace("SECRET", secret) + " }\nidentities: {}\n")
+    done = jotd("check", "--config", home.config, expect=78)
+    assert secret not in done.stderr and done.stderr
+    done = subprocess.run(
+        [JOTD, "mint", "--secret-env", secret, "--user-id", "u", "--role", "admin"],
+        capture_output=True, text=True)
+    assert done.returncode == 78 and secret not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["verify", "x", "TOKEN"], ["TOKEN"], ["verify", "--required-role", "TOKEN", "x"],
+    ["decode", "--TOKEN"], ["mint", "--user-id", "u", "--role", "TOKEN"]])
+def test_a_token_in_the_wrong_place_is_not_repeated(arguments):
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJ1IjoxfQ.c2lnbmF0dXJl"
+    done = jotd(*[a.replace("TOKEN", token) for a in arguments], expect=64)
+    assert "c2ln" not in done.stderr and "eyJ" not in done.stderr
+
+
+def test_a_foreign_tag_hides_nothing_else(home):
+    home.config.write_text(
+        f"signing: {{ secret: {{ file: {home.secret} }}, foo: 1 }}\nidentities:\n"
+        "  a: { user_id: !int u, role: vewer }\n")
+    text = jotd("check", "--config", home.config, expect=78).stderr
+    assert len(text.splitlines()) == 3 and "viewer" in text and "!int" in text

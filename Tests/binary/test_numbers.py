@@ -18,7 +18,7 @@ import termios
 
 import pytest
 
-from conftest import JOTD, SECRET, eventually, jotd
+from conftest import JOTD, SECRET, claims_of, eventually, jotd
 
 UNITS = {
     "": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60,
@@ -28,12 +28,14 @@ UNITS = {
     "ms": fractions.Fraction(1, 1000), "msec": fractions.Fraction(1, 1000),
     "us": fractions.Fraction(1, 10**6), "usec": fractions.Fraction(1, 10**6),
     "µs": fractions.Fraction(1, 10**6), "μs": fractions.Fraction(1, 10**6)}
+
 NUMBERS = [
     "0", "1", "5", "0.5", "0.999999", "0.000001", "1.", ".5", ".", "1.999999", "9.999999",
     "999999.999999", "999999999", "1000000000", "1000000001", "31557600", "999999999999999",
     "1000000000000000", "9223372036854775807", "9223372036854775808", "18446744073709551616",
     "99999999999999999999999999", "0.9999999", "1.0000000", "00000000000000001", "-1", "+1", "1e9",
     "0x10", "١", "1..5", "1.5.5", "inf", "nan", ""]
+
 SPANS = [number + unit for number in NUMBERS for unit in
          ("", "s", "ms", "us", "µs", "m", "h", "d", "w", "M", "y", "years", "x", "Y")]
 SPANS += [
@@ -231,3 +233,33 @@ def in_terminal(columns, arguments):
     os.close(leader)
     assert child.wait(timeout=10) == 0
     return text.decode()
+
+
+@pytest.mark.parametrize("text,seconds", [
+    ("90", 90), ("90s", 90), ("90 sec", 90), ("2min", 120), ("3m", 180), ("1h 30min", 5400),
+    ("1h30min", 5400), ("2d", 172_800), ("1w", 604_800), ("1M", 2_629_800), ("1y", 31_557_600),
+    ("1.5h", 5400), ("0.5min", 30), ("1.25min", 75), ("2000ms 1s", 3), ("5 seconds", 5),
+    ("1 hour 1 minute 1 second", 3661), ("1month", 2_629_800)])
+def test_time_spans(text, seconds):
+    """systemd.time(7)."""
+    token = jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "viewer", "--lifetime", text,
+                 env={"S": SECRET}).stdout.strip()
+    claims = claims_of(token)
+    assert claims["exp"] - claims["iat"] == seconds
+
+
+@pytest.mark.parametrize("text", ["", " ", "x", "1x", "1.5.5h", "-1h", "1h -5min", ".", "h", "1e3", "+5"])
+def test_what_is_no_time_span(text):
+    jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "viewer", f"--lifetime={text}",
+         env={"S": SECRET}, expect=64)
+
+
+def test_numbers_that_no_reader_can_hold_are_refused():
+    for claim in ("a=1e400", 'a={"b":[1e999]}'):
+        jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "admin", "--claim", claim,
+             env={"S": SECRET}, expect=64)
+
+
+def test_tokens_too_long_to_verify_are_refused(home):
+    home.one(extra=f"    claims: {{ x: {'y' * 40_000} }}\n")
+    assert "longer than 32768 bytes" in jotd("check", "--config", home.config, expect=78).stderr

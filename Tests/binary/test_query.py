@@ -2,9 +2,7 @@
 
 import calendar
 import contextlib
-import http.client
 import json
-import os
 import socket
 import statistics
 import subprocess
@@ -16,52 +14,7 @@ import jwt
 import pytest
 
 from conftest import (
-    JOTD, PATIENCE, SECRET, claims_of, eventually, jotd, needs_descriptors, needs_root)
-
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=PATIENCE):
-        super().__init__("jotd", timeout=timeout)
-        self.path = str(path)
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-class Answer:
-    def __init__(self, response):
-        self.status, self.headers = response.status, response.headers
-        self.body = response.read()
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-
-@pytest.fixture
-def query(home):
-    """Two identities and a socket; `ask` sends one request."""
-    def configure(life="1d", before="1h", extra="", allow="[]", operators="[]"):
-        home.configure(
-            f"  a:\n    user_id: alice\n    role: operator\n    lifetime: {life}\n"
-            f"    refresh_before: {before}\n    allow: {allow}\n{extra}"
-            "    deliver: [ { file: @/a.jwt } ]\n"
-            "  b:\n    user_id: bob\n    role: viewer\n")
-        text = home.config.read_text().replace(
-            "identities:", f"socket: {{ path: {home.path('s')}, mode: '0666', "
-            f"operators: {operators} }}\nidentities:", 1)
-        home.config.write_text(text)
-        return home
-    home.serve = configure
-
-    def ask(target, method="GET", body=None, headers={}):
-        with contextlib.closing(Connection(home.path("s"))) as connection:
-            connection.request(method, target, body, headers)
-            return Answer(connection.getresponse())
-    home.ask = ask
-    return home
+    JOTD, PATIENCE, SECRET, claims_of, eventually, jotd, many, needs_descriptors, needs_root)
 
 
 def test_health_follows_the_tokens(query):
@@ -481,18 +434,6 @@ def test_another_moment_of_the_rotation_changes_the_tag_of_the_object_alone(quer
         query.config.read_text().replace("refresh_before: 1h", "refresh_before: 12h"))
     daemon.reload()
     assert tags()[0] == before[0] and tags()[1] != before[1]
-
-
-def test_a_second_instance_refuses_to_start(query):
-    query.serve()
-    daemon = query.start().ready()
-    done = jotd("run", "--config", query.config, expect=73)
-    assert "another jotd runs with this configuration" in done.stderr
-    assert query.ask("/health").status == 200
-    daemon.stop(9)
-    assert query.path("s").exists()
-    query.start().ready()
-    assert query.ask("/health").status == 200
 
 
 def test_socket_paths(query):

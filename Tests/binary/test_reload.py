@@ -12,7 +12,9 @@ import subprocess
 
 import pytest
 
-from conftest import JOTD, PATIENCE, eventually, jotd, needs_root
+from conftest import (
+    JOTD, PATIENCE, blind, claims_of, eventually, jotd, many, needs_root, with_socket)
+from test_status import health
 
 ONE = "  a: { user_id: u, role: viewer, deliver: [ { file: @/a.jwt } ]EXTRA }\n"
 
@@ -313,3 +315,92 @@ def test_check_says_beforehand_what_a_reload_refuses_and_nothing_else(home):
         home.config.write_text(text)
         done = jotd("check", "--reload", "--config", home.config, expect=78)
         assert f"{home.config}:" in done.stderr and done.stdout == ""
+
+
+def test_reload_applies_all_or_nothing(home):
+    home.configure(many(3, "1d", "1h"))
+    daemon = home.start().ready()
+    before = [home.read(f"i{n}.jwt") for n in range(3)]
+    good = home.config.read_text()
+    home.config.write_text(good + "    role: nonsense\n")
+    daemon.reload()
+    assert daemon.count("the new configuration is refused, the running one stays") == 1
+    assert daemon.count("occurs twice") == 1
+    home.secret.chmod(0o644)
+    home.config.write_text(good.replace("i2", "i9"))
+    daemon.reload()
+    assert daemon.count("is refused") == 2 and not home.path("i9.jwt").exists()
+    home.secret.chmod(0o600)
+    assert [home.read(f"i{n}.jwt") for n in range(3)] == before
+    # i0 stays, i1 changes, i2 goes, i3 comes.
+    text = good.replace("user-1", "someone-else").replace("i2", "i3")
+    home.config.write_text(text)
+    daemon.reload()
+    assert daemon.count("1 unchanged, 1 added, 1 changed, 1 removed") == 1
+    daemon.wait_for("i2.jwt: removed")
+    eventually(lambda: home.path("i3.jwt").exists())
+    assert home.read("i0.jwt") == before[0]
+    eventually(lambda: claims_of(home.read("i1.jwt"))["user_id"] == "someone-else")
+    assert not home.path("i2.jwt").exists()
+    home.configure("  none: { user_id: u, role: viewer }\n")
+    daemon.reload()
+    daemon.wait_for("removed, because", 4)
+    assert [p.name for p in home.folder.glob("*.jwt")] == []
+
+
+def test_a_path_may_move_from_one_identity_to_another(home):
+    home.configure(many(2, "1d", "1h"))
+    daemon = home.start().ready()
+    home.config.write_text(
+        home.config.read_text().replace("i0.jwt", "#.jwt").replace("i1.jwt", "i0.jwt")
+        .replace("#.jwt", "i1.jwt"))
+    daemon.reload()
+    eventually(lambda: claims_of(home.read("i0.jwt"))["user_id"] == "user-1"
+               and claims_of(home.read("i1.jwt"))["user_id"] == "user-0")
+    assert daemon.count("removed, because") == 0
+
+
+def test_reload_repairs_what_was_lost(home):
+    home.configure(many(2, "1d", "1h"))
+    daemon = home.start(blind()).ready()
+    before = home.read("i0.jwt")
+    home.path("i0.jwt").unlink()
+    home.path("i1.jwt").chmod(0o644)
+    daemon.reload()
+    eventually(lambda: home.path("i0.jwt").exists() and home.read("i0.jwt") == before)
+    eventually(lambda: stat.S_IMODE(home.path("i1.jwt").stat().st_mode) == 0o600)
+
+
+def test_hooks_are_those_of_the_last_reload(home):
+    def configure(hook):
+        with_socket(home.configure(many(1, "1d", "1h").replace(
+            "    deliver", f"    on_rotate: [ {{ run: [ /bin/touch, @/{hook} ] }} ]\n    deliver")))
+    configure("first")
+    daemon = home.start().ready()
+    eventually(lambda: home.path("first").exists())
+    configure("second")
+    daemon.reload()
+    home.path("first").unlink()
+    jotd("rotate", "i0", "--config", home.config)
+    eventually(lambda: home.path("second").exists())
+    assert not home.path("first").exists()
+
+
+def test_a_token_socket_is_as_the_last_reload_says(home):
+    def mode():
+        return oct(home.path("a.sock").stat().st_mode & 0o777)
+    home.one(deliver="[ { socket: @/a.sock } ]", life="1d", before="1h")
+    daemon = home.start().ready()
+    assert mode() == "0o600"
+    home.one(deliver="[ { socket: @/a.sock, mode: '0666' } ]", life="1d", before="1h")
+    daemon.reload()
+    eventually(lambda: mode() == "0o666")
+
+
+def test_identities_that_a_reload_took_away_are_not_known_any_more(home):
+    with_socket(home.configure(many(2, "1d", "1h")))
+    daemon = home.start().ready()
+    with_socket(home.configure(many(1, "1d", "1h")))
+    daemon.reload()
+    jotd("token", "i1", "--config", home.config, expect=65)
+    assert "1 of 1 identity fresh" in health(home)

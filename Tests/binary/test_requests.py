@@ -7,8 +7,7 @@ import socket
 import jwt
 import pytest
 
-from conftest import SECRET, claims_of, jotd
-from test_query import Connection, query
+from conftest import Connection, SECRET, claims_of, jotd
 
 TOKEN = "/v1/identities/a/token"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -14,7 +14,6 @@ import pytest
 
 from conftest import JOTD, PATIENCE, claims_of, eventually, jotd
 from test_false_daemons import answer, daemon, sends
-from test_query import query  # noqa: F401  (a fixture)
 
 
 class Waiting:
@@ -56,7 +55,7 @@ def rotated(home, waiting):
     return tokens
 
 
-def test_wait_prints_the_next_token(query):  # noqa: F811
+def test_wait_prints_the_next_token(query):
     query.serve()
     query.start().ready()
     before = query.read("a.jwt")
@@ -66,7 +65,7 @@ def test_wait_prints_the_next_token(query):  # noqa: F811
     assert (code, error) == (0, "") and output.strip() in tokens and output.strip() != before
 
 
-def test_wait_with_the_known_token_misses_none(query):  # noqa: F811
+def test_wait_with_the_known_token_misses_none(query):
     query.serve()
     query.start().ready()
     known = query.path("known")
@@ -86,7 +85,7 @@ def test_wait_with_the_known_token_misses_none(query):  # noqa: F811
     assert Waiting(query, "--known", query.path("none")).end()[0] == 65
 
 
-def test_who_has_a_token_waits_for_a_daemon_that_is_not_there_yet(query):  # noqa: F811
+def test_who_has_a_token_waits_for_a_daemon_that_is_not_there_yet(query):
     query.serve()
     known = query.path("known")
     known.write_text("another")
@@ -95,7 +94,7 @@ def test_who_has_a_token_waits_for_a_daemon_that_is_not_there_yet(query):  # noq
     assert one.end() == (0, query.read("a.jwt") + "\n", "")
 
 
-def test_wait_outlives_the_daemon(query):  # noqa: F811
+def test_wait_outlives_the_daemon(query):
     """A restart, which keeps the token, an end for longer, and a kill: the token that comes after."""
     query.serve()
     first = query.start().ready()
@@ -112,10 +111,10 @@ def test_wait_outlives_the_daemon(query):  # noqa: F811
     assert one.end() == (0, new + "\n", "")
 
 
-def test_wait_ends_as_the_other_commands_do(query):  # noqa: F811
+def test_wait_ends_as_the_other_commands_do(query):
     query.serve()
     assert Waiting(query).end()[0] == 69
-    daemon = query.start().ready()  # noqa: F811
+    daemon = query.start().ready()
     jotd("token", "none", "--wait", "--socket", query.path("s"), expect=65)
     one = Waiting(query)
     # The identity goes while somebody waits for it.
@@ -152,7 +151,7 @@ def test_wait_asks_seldom_while_the_daemon_is_broken(home, broken):
     assert all(b'If-None-Match: "1-a"\r\n' in request for request in asked[1:])
 
 
-def test_the_shell_of_the_readme_logs_in_with_each_token(query, tmp_path):  # noqa: F811
+def test_the_shell_of_the_readme_logs_in_with_each_token(query, tmp_path):
     """Its loop, over rotations, a restart, and one rotation while it is busy with the last."""
     readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
     loop = re.search(r"```sh\n(umask.*?)```", readme, re.S)[1].replace("front-door", "a")
@@ -207,9 +206,9 @@ def complete(*words):
 
 
 @pytest.mark.parametrize("command", ["token", "rotate"])
-def test_names_of_identities_are_completed(query, command):  # noqa: F811
+def test_names_of_identities_are_completed(query, command):
     query.serve()
-    daemon = query.start().ready()  # noqa: F811
+    daemon = query.start().ready()
     assert complete(command, "--socket", query.path("s"), "") == ["a", "b"]
     assert complete(command, f"--socket={query.path('s')}", "") == ["a", "b"]
     assert complete(command, "--config", query.config, "") == ["a", "b"]
@@ -237,7 +236,7 @@ def test_the_completion_scripts_know_files_and_names(shell):
         assert option.removeprefix("--") in script
 
 
-def test_bash_completes_for_real(query, tmp_path):  # noqa: F811
+def test_bash_completes_for_real(query, tmp_path):
     """In a bash that has the script: names after a command, files after an option that takes one."""
     query.serve()
     query.start().ready()

@@ -8,7 +8,6 @@ import subprocess
 import time
 
 import jwt
-import pytest
 
 from conftest import PATIENCE, SECRET, claims_of, eventually, jotd, needs_root
 
@@ -163,3 +162,10 @@ def test_the_credential_socket_says_no_with_more_than_a_credential_may_have(home
         assert len(answer) > 1 << 20 and b"." not in answer, number
     assert daemon.count("may not load the credential") == 2
     assert not any("\x00" in line for line in daemon.lines)
+
+
+def test_a_token_socket_that_was_removed_comes_back(home):
+    home.one(deliver="[ { socket: @/a.sock } ]", life="3s", before="1s")
+    home.start().ready()
+    home.path("a.sock").unlink()
+    eventually(lambda: home.path("a.sock").exists())

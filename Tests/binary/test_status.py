@@ -16,12 +16,12 @@ import time
 
 import pytest
 
-from conftest import JOTD, PATIENCE, claims_of, eventually, jotd
-from test_false_daemons import answer, asked, daemon, sends  # noqa: F401  (a fixture)
-from test_query import query  # noqa: F401  (a fixture)
+from conftest import JOTD, PATIENCE, claims_of, eventually, jotd, many, with_socket
+from test_false_daemons import answer, asked, daemon, sends
 
 LONG = ("/run/camera/tokens/front-door.jwt: writing hangs: is its file system, or the disk under it, in "
         "trouble? What is delivered elsewhere is not concerned, and every word of this has to be read")
+
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -68,7 +68,7 @@ def report():
 
 
 @pytest.mark.parametrize("columns,lines", [(60, 20), (40, 10), (80, 24), (99, 30), (100, 30), (200, 50)])
-def test_nothing_is_lost_at_any_width(asked, columns, lines):  # noqa: F811
+def test_nothing_is_lost_at_any_width(asked, columns, lines):
     with daemon(asked.path, sends(answer(json.dumps(report())))):
         text = on_terminal(columns, lines, "status", "--config", asked.config)
     assert ("\u2588" in text) == (columns >= 100)
@@ -84,7 +84,7 @@ def test_nothing_is_lost_at_any_width(asked, columns, lines):  # noqa: F811
         assert any(line.startswith(name[:7]) for line in page)
 
 
-def test_a_failing_identity_says_when_it_is_tried_again(asked):  # noqa: F811
+def test_a_failing_identity_says_when_it_is_tried_again(asked):
     with daemon(asked.path, sends(answer(json.dumps(report())))):
         rows = {line.split()[0]: line for line in asked(["status"]).stdout.splitlines()}
     soon = re.compile("in (19h 59min|20h)")
@@ -95,7 +95,7 @@ def test_a_failing_identity_says_when_it_is_tried_again(asked):  # noqa: F811
     assert "23h 59min ago" in rows["ice-house"]
 
 
-def test_watching_on_a_small_terminal_shows_what_is_wrong_first(asked):  # noqa: F811
+def test_watching_on_a_small_terminal_shows_what_is_wrong_first(asked):
     many = {f"camera-{n:02}": identity() for n in range(40)}
     many["zoo"] = identity("stale", 1800, LONG, 42)
     full = {"status": "warn", "notes": [LONG * 20], "identities": many}
@@ -153,9 +153,47 @@ def test_the_token_in_use_and_the_newest_are_two(home_in_memory):
     assert "lifetime" not in one and one["in_use"]["expires_at"] == second["in_use"]["expires_at"]
 
 
-def test_what_was_never_delivered_has_no_token_in_use(query):  # noqa: F811
+def test_what_was_never_delivered_has_no_token_in_use(query):
     query.serve()
     query.config.write_text(query.config.read_text().replace("a.jwt", "none/a.jwt"))
     query.start().ready()
     known = eventually(lambda: query.ask("/health").json["identities"]["a"])
     assert known["in_use"] is None and known["newest"] is not None and known["state"] == "missing"
+
+
+def health(home, **status):
+    answer = jotd("health", "--config", home.config, **status).stdout
+    return answer
+
+
+def test_what_ended_is_not_in_health_any_more(home):
+    with_socket(home.configure(many(1, "1d", "1h")))
+    daemon = home.start().ready()
+    assert health(home).startswith("JOTD OK")
+    home.secret.rename(home.path("away"))
+    daemon.wait_for("stays in use")
+    assert "secret" in health(home, expect=1)
+    home.path("away").rename(home.secret)
+    daemon.wait_for("can be read again")
+    eventually(lambda: subprocess.run(
+        [JOTD, "health", "--config", home.config], capture_output=True).returncode == 0)
+    good = home.config.read_text()
+    home.config.write_text(good + "nonsense: 1\n")
+    daemon.reload()
+    home.path("good.yaml").write_text(good)
+    done = jotd("health", "--config", home.path("good.yaml"), expect=1).stdout
+    assert "the last reload was refused" in done
+    home.config.write_text(good)
+    daemon.reload()
+    assert health(home).startswith("JOTD OK")
+
+
+def test_the_fault_of_a_hook_that_a_reload_took_away_is_not_in_health_any_more(home):
+    with_socket(home.configure(many(1, "1d", "1h").replace(
+        "    deliver", "    on_rotate: [ { run: [ /bin/false ] } ]\n    deliver")))
+    daemon = home.start().ready()
+    daemon.wait_for("the hook run /bin/false failed")
+    assert "/bin/false" in health(home, expect=1)
+    with_socket(home.configure(many(1, "1d", "1h")))
+    daemon.reload()
+    assert health(home).startswith("JOTD OK")

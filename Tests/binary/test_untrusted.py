@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from conftest import SECRET, eventually, jotd, needs_root
-from test_rotation import accepted
+from conftest import SECRET, accepted, jotd, needs_root
 
 TWO = ("  a: { user_id: a, role: viewer, deliver: [ { file: @/out/a.jwt }, { file: @/c.jwt } ] }\n"
        "  b: { user_id: b, role: viewer, deliver: [ { file: @/b.jwt } ] }\n")

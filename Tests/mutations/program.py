@@ -19,17 +19,17 @@ COMMANDS = "commands do what the manual page says"
 HOOKS = "hooks run after rotations, once, within bounds, and inherit nothing"
 MASKED = "no token and no secret is shown, and nothing steers a terminal"
 
-CLOCKS = ["test_rotation.py::test_a_clock_that_is_set_is_noticed_at_once"]
-STEPS = ["test_rotation.py::test_a_small_step_forward_changes_nothing"]
+CLOCKS = ["test_clock.py::test_a_clock_that_is_set_is_noticed_at_once"]
+STEPS = ["test_clock.py::test_a_small_step_forward_changes_nothing"]
 SYNCED = ["test_durability.py::test_a_token_is_on_the_disk_before_it_has_its_name_and_its_name_is_too"]
 IN_PLACE = ["test_durability.py::test_a_file_that_is_written_in_place_is_on_the_disk_and_has_no_old_end"]
 REMOVED = ["test_durability.py::test_a_removal_is_on_the_disk"]
 MODES = ["test_durability.py::test_modes"]
 REPLACED = ["test_rotation.py::test_what_no_longer_matches_is_replaced_at_start"]
-SECRET_CHANGES = ["test_rotation.py::test_a_changed_secret_replaces_every_token_at_once"]
-SECRET_EVENTS = ["test_host.py::test_a_secret_is_noticed_that_is"]
-SECRET_GOES = ["test_rotation.py::test_a_secret_that_goes_away_is_reported_once_and_its_key_stays_in_use"]
-LINKS = ["test_host.py::test_a_secret_behind_links_is_watched_after_each_of_its_changes"]
+SECRET_CHANGES = ["test_secret.py::test_a_changed_secret_replaces_every_token_at_once"]
+SECRET_EVENTS = ["test_secret.py::test_a_secret_is_noticed_that_is"]
+SECRET_GOES = ["test_secret.py::test_a_secret_that_goes_away_is_reported_once_and_its_key_stays_in_use"]
+LINKS = ["test_secret.py::test_a_secret_behind_links_is_watched_after_each_of_its_changes"]
 TARGETS = ["test_requests.py::test_targets"]
 FORMS = ["test_requests.py::test_forms"]
 TAGS = ["test_requests.py::test_entity_tags"]
@@ -38,7 +38,7 @@ SPEAKS = ["test_requests.py::test_introspection_speaks_for_itself"]
 COUNTS = ["test_requests.py::test_metrics_count_what_happened"]
 STATUSES = ["test_query.py::test_proper_statuses"]
 HEALTH = ["test_query.py::test_health_follows_the_tokens"]
-ENDED = ["test_host.py::test_what_ended_is_not_in_health_any_more"]
+ENDED = ["test_status.py::test_what_ended_is_not_in_health_any_more"]
 INVALID = ["test_configuration.py::test_invalid"]
 CLAIMS = ["test_configuration.py::test_claims_become_json_as_the_core_schema_reads_them"]
 WEAK = ["test_configuration.py::test_weak_secrets_are_refused_or_warned_of",
@@ -77,64 +77,64 @@ MUTATIONS = [
      "    let half = DispatchTimeInterval.microseconds(max(1_000, Int(interval / 2)))\n"
      "    timer.schedule(deadline: .now() + half, repeating: half)\n"
      "    timer.setEventHandler { @Sendable in unsafe sd_notify(0, \"WATCHDOG=1\") }",
-     ["test_host.py::test_the_watchdog_is_silent_while_the_loop_hangs"]),
+     ["test_notices.py::test_the_watchdog_is_silent_while_the_loop_hangs"]),
     (HONEST, "the watchdog is fed too rarely", "jotd/Daemon/SystemdNotifier.swift",
      "Int(interval / 2)", "Int(interval)",
-     ["test_host.py::test_the_watchdog_is_fed_twice_in_its_time"]),
+     ["test_notices.py::test_the_watchdog_is_fed_twice_in_its_time"]),
     (HOLDING_UP, "a service manager that does not read is waited for", "jotd/Daemon/SystemdNotifier.swift",
      "outbox.put { unsafe sd_notify(0, text) }", "unsafe sd_notify(0, text)",
-     ["test_found.py::test_a_service_manager_that_does_not_read_stops_nothing"]),
+     ["test_notices.py::test_a_service_manager_that_does_not_read_stops_nothing"]),
     (HONEST, "a reload is not announced to systemd", "jotd/Daemon/SystemdNotifier.swift",
-     "\"RELOADING=1\\n", "\"RELOADED=1\\n", ["test_found.py::test_notifications"]),
+     "\"RELOADING=1\\n", "\"RELOADED=1\\n", ["test_notices.py::test_notifications"]),
     (HONEST, "systemd is not told of a refused reload", "jotd/Daemon/SystemdNotifier.swift",
      "refusedReload?.split(separator: \"\\n\").first", "refusedReload?.split(separator: \"\\n\").dropFirst(9_999).first",
-     ["test_host.py::test_the_status_says_why_the_last_reload_was_refused_until_one_is_accepted"]),
+     ["test_notices.py::test_the_status_says_why_the_last_reload_was_refused_until_one_is_accepted"]),
     (HONEST, "the end is not announced to systemd", "jotd/Daemon/SystemdNotifier.swift",
-     "notify(\"STOPPING=1\")", "notify(\"STATUS=\")", ["test_found.py::test_notifications"]),
+     "notify(\"STOPPING=1\")", "notify(\"STATUS=\")", ["test_notices.py::test_notifications"]),
     (HOLDING_UP, "the journal is written synchronously", "jotd/System/Outbox.swift",
      "if isFull { return }\n    queue.async {", "if isFull { return }\n    queue.sync {",
-     ["test_host.py::test_a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted"]),
+     ["test_notices.py::test_a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted"]),
     (HOLDING_UP, "entries for a journal that does not read have no bound", "jotd/Daemon/Journal.swift",
      "bound: Limits.journalBacklog", "bound: .max",
-     ["test_host.py::test_a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted"]),
+     ["test_notices.py::test_a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted"]),
     (HONEST, "that entries were dropped is not said", "jotd/System/Outbox.swift",
      "if dropped > 0 {", "if dropped < 0 {",
-     ["test_host.py::test_a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted"]),
+     ["test_notices.py::test_a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted"]),
     (HONEST, "any stream is taken for the journal", "jotd/Daemon/Journal.swift",
      "return stream == \"\\(found.st_dev):\\(found.st_ino)\"", "return !stream.isEmpty",
-     ["test_host.py::test_only_the_journal_itself_is_taken_for_it"]),
+     ["test_notices.py::test_only_the_journal_itself_is_taken_for_it"]),
     (FRESH, "SIGTERM is not heard", "CLinux/linux.c",
      "sigaction(SIGTERM, &action, NULL) < 0 ||", "",
-     ["test_rotation.py::test_stops_within_a_second_and_leaves_the_files"]),
+     ["test_lifecycle.py::test_stops_within_a_second_and_leaves_the_files"]),
     (RELOADS, "SIGHUP stops", "jotd/Daemon/Lifecycle.swift",
      "number == SIGHUP ?", "number == SIGUSR1 ?",
-     ["test_rotation.py::test_reload_applies_all_or_nothing"]),
+     ["test_reload.py::test_reload_applies_all_or_nothing"]),
 
     (FRESH, "a second jotd starts", "jotd/Daemon/RunLock.swift",
-     "      try file.lock()\n", "", ["test_host.py::test_a_second_jotd_refuses_to_start_without_a_socket"]),
+     "      try file.lock()\n", "", ["test_lifecycle.py::test_a_second_jotd_refuses_to_start_without_a_socket"]),
 
     # Hardening
     (SECRETS, "the same user may look into its memory", "CLinux/linux.c",
      "return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);", "return 0;",
-     ["test_host.py::test_nobody_of_the_same_user_looks_into_its_memory"]),
+     ["test_hardening.py::test_nobody_of_the_same_user_looks_into_its_memory"]),
     (SECRETS, "a core file may be written", "CLinux/linux.c",
      "  setrlimit(RLIMIT_CORE, &none);\n", "  (void)none;\n",
-     ["test_host.py::test_as_many_descriptors_as_the_host_allows_and_no_core_file"]),
+     ["test_hardening.py::test_as_many_descriptors_as_the_host_allows_and_no_core_file"]),
     (FRESH, "the limit of descriptors stays low", "CLinux/linux.c",
      "    setrlimit(RLIMIT_NOFILE, &limit);\n", "",
-     ["test_host.py::test_as_many_descriptors_as_the_host_allows_and_no_core_file"]),
+     ["test_hardening.py::test_as_many_descriptors_as_the_host_allows_and_no_core_file"]),
     (SECRETS, "the key is copied to ordinary memory", "CKeyMemory/keymemory.c",
      "void keymemory_enter(void) { inside = 1; }", "void keymemory_enter(void) { inside = 0; }",
-     ["test_rotation.py::test_the_secret_is_in_no_core_and_in_locked_memory_only"]),
+     ["test_hardening.py::test_the_secret_is_in_no_core_and_in_locked_memory_only"]),
 
     # The secret
     (SECRETS, "a new secret path is not watched after a reload", "jotd/Daemon/Daemon.swift",
      "    secret = secret.successor(loaded.loader, seen: loaded.fingerprint)\n", "",
-     ["test_host.py::test_a_secret_that_a_reload_names_is_watched"]),
+     ["test_secret.py::test_a_secret_that_a_reload_names_is_watched"]),
     (SECRETS, "a reload takes no new secret over", "jotd/Daemon/Daemon.swift",
      "driver.step(.configured(settings.identities, keys))",
      "driver.step(.configured(settings.identities, servers.store.general.keys))",
-     ["test_host.py::test_a_secret_that_a_reload_names_is_watched"]),
+     ["test_secret.py::test_a_secret_that_a_reload_names_is_watched"]),
     (SECRETS, "a secret that is renamed into place goes unnoticed", "jotd/System/Inotify.swift",
      "IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB",
      "IN_CLOSE_WRITE", SECRET_EVENTS),
@@ -156,10 +156,10 @@ MUTATIONS = [
      ["test_configuration.py::test_a_secret_that_others_can_read_is_refused"]),
     (SECRETS, "somebody else may own the secret's file", "jotd/Keys/SecretLoader.swift",
      "!Accounts.trusted.contains(status.owner) {", "status.owner == .max {",
-     ["test_found.py::test_configurations_and_secrets_of_other_users"]),
+     ["test_configuration.py::test_configurations_and_secrets_of_other_users"]),
     (SECRETS, "a pipe as secret is waited for", "jotd/Keys/SecretLoader.swift",
      "let file = try Descriptor.open(path, [.nonBlocking])", "let file = try Descriptor.open(path, [])",
-     ["test_rotation.py::test_a_pipe_as_secret_does_not_hang_the_daemon"]),
+     ["test_secret.py::test_a_pipe_as_secret_does_not_hang_the_daemon"]),
     (SECRETS, "an empty secret signs", "jotd/Keys/SecretLoader.swift",
      "guard secret.count > 0 else", "guard secret.count >= 0 else",
      ["test_commands.py::test_an_empty_secret_signs_nothing"]),
@@ -176,7 +176,7 @@ MUTATIONS = [
      ["test_tokens.py::test_secrets_come_from_variables_files_pipes_and_encodings"]),
     (SECRETS, "the secret stays in the environment", "jotd/Keys/Secret.swift",
      "      unsafe OPENSSL_cleanse(value, count)\n", "",
-     ["test_rotation.py::test_the_secret_leaves_the_environment"]),
+     ["test_hardening.py::test_the_secret_leaves_the_environment"]),
     (VERDICTS, "a signature is compared by its length", "jotd/Keys/HMACSigner.swift",
      "unsafe CRYPTO_memcmp(signature, expected, expected.count) == 0", "!expected.isEmpty",
      WHY),
@@ -258,14 +258,14 @@ MUTATIONS = [
      "let target = try folder.descriptor.open(file.path.name, [.nonBlocking])", REPLACED),
     (PLACE, "temporary files may be links of somebody else", "jotd/Delivery/FileWriter.swift",
      "[.write, .createNew, .noFollow]", "[.write, Descriptor.Options(rawValue: 0o100)]",
-     ["test_rotation.py::test_temporary_files_are_new_private_and_no_links"]),
+     ["test_places.py::test_temporary_files_are_new_private_and_no_links"]),
     (PLACE, "devices, pipes and sockets are replaced", "jotd/Delivery/FileWriter.swift",
      "default: throw Failure(errno: EINVAL)\n    }\n    if folder.isSticky",
      "default: break\n    }\n    if folder.isSticky",
-     ["test_found.py::test_devices_pipes_and_sockets_are_not_replaced"]),
+     ["test_places.py::test_devices_pipes_and_sockets_are_not_replaced"]),
     (PLACE, "what others put into a sticky folder is replaced", "jotd/Delivery/FileWriter.swift",
      "if folder.isSticky, found.owner", "if folder.isSticky, found.bytes < 0, found.owner",
-     ["test_rotation.py::test_a_foreign_file_in_a_sticky_folder_is_left_alone"]),
+     ["test_places.py::test_a_foreign_file_in_a_sticky_folder_is_left_alone"]),
     (PLACE, "a file of another mount is not found", "jotd/Preflight/FolderInspection.swift",
      "if (try? folder.descriptor.isMountRoot(file.path.name)) == true {",
      "if (try? folder.descriptor.isMountRoot(file.path.name)) == nil {",
@@ -294,20 +294,20 @@ MUTATIONS = [
      ["test_durability.py::test_workers_that_hang_are_replaced"]),
     (HONEST, "what hangs is not noticed", "jotd/Delivery/WorkerPool.swift",
      "        if !now.item.isReported { found.append(now.item.work) }\n", "",
-     ["test_found.py::test_a_delivery_that_hangs_is_reported_and_holds_up_nobody"]),
+     ["test_hanging.py::test_a_delivery_that_hangs_is_reported_and_holds_up_nobody"]),
 
     # Token sockets and listeners
     (PLACE, "a socket has the mode that it was made with", "jotd/Sockets/Listener.swift",
      "        try folder.descriptor.changeMode(of: path.name, mode)\n", "",
      ["test_sockets.py::test_sockets_that_go_and_come_with_the_configuration",
-      "test_host.py::test_a_token_socket_is_as_the_last_reload_says"]),
+      "test_reload.py::test_a_token_socket_is_as_the_last_reload_says"]),
     (RELOADS, "a token socket stays as it was", "jotd/Delivery/TokenSockets.swift",
      "known.delivery != delivery || !known.listener.has(owner: owner, group: group, mode: mode)", "known.delivery == nil as SocketDelivery?",
-     ["test_host.py::test_a_token_socket_is_as_the_last_reload_says"]),
+     ["test_reload.py::test_a_token_socket_is_as_the_last_reload_says"]),
     (FRESH, "a token socket that was removed is not made anew", "jotd/Delivery/TokenSockets.swift",
      "if let known = served.withLock({ $0[delivery.path] }), known.listener.isInPlace {",
      "if let known = served.withLock({ $0[delivery.path] }) {",
-     ["test_host.py::test_a_token_socket_that_was_removed_comes_back"]),
+     ["test_sockets.py::test_a_token_socket_that_was_removed_comes_back"]),
     (FRESH, "a token socket gives the first token for ever", "jotd/Delivery/TokenSockets.swift",
      "      known.current.token.withLock { $0 = token }\n", "",
      ["test_sockets.py::test_a_token_socket_gives_the_token_to_whoever_reads"]),
@@ -520,10 +520,10 @@ MUTATIONS = [
      "        $0.secretFault = nil\n        $0.keys", "        $0.keys", ENDED),
     (VERDICTS, "introspection goes on with an old key", "jotd/Daemon/Daemon.swift",
      "        $0.keys = Keys(signing: signer)\n", "",
-     ["test_host.py::test_introspection_knows_the_new_key_at_once"]),
+     ["test_secret.py::test_introspection_knows_the_new_key_at_once"]),
     (HONEST, "identities that went are still known", "jotd/Query/StatusStore.swift",
      "state.statuses = all", "state.statuses.merge(all) { $1 }",
-     ["test_host.py::test_identities_that_a_reload_took_away_are_not_known_any_more"]),
+     ["test_reload.py::test_identities_that_a_reload_took_away_are_not_known_any_more"]),
     (HONEST, "reloads are not counted", "jotd/Query/StatusStore.swift",
      "      state.general.reloads += 1\n", "", COUNTS),
     (HONEST, "refused reloads are not counted", "jotd/Daemon/Daemon.swift",
@@ -536,16 +536,16 @@ MUTATIONS = [
     # Reloads
     (RELOADS, "hooks are not applied on a reload", "jotd/Daemon/Daemon.swift",
      "    hooks.configure(settings.identities)\n    publishHookFaults", "    publishHookFaults",
-     ["test_host.py::test_hooks_are_those_of_the_last_reload"]),
+     ["test_reload.py::test_hooks_are_those_of_the_last_reload"]),
     (RELOADS, "what was lost is not looked for", "Rotation/Reloading.swift",
      "kept.unread = identity.lastingPositions", "kept.unread = Positions()",
-     ["test_rotation.py::test_reload_repairs_what_was_lost"]),
+     ["test_reload.py::test_reload_repairs_what_was_lost"]),
     (DURABLE, "what a crash left stays", "jotd/Delivery/FileWriter.swift",
      "      else { return }\n      try? folder.descriptor.remove(name)\n", "      else { return }\n",
-     ["test_rotation.py::test_left_over_temporary_files_are_removed_and_others_are_not"]),
+     ["test_places.py::test_left_over_temporary_files_are_removed_and_others_are_not"]),
     (PLACE, "others' files are taken for what a crash left", "jotd/Delivery/FileWriter.swift",
      "stems.contains(stem),", "!stem.isEmpty,",
-     ["test_rotation.py::test_left_over_temporary_files_are_removed_and_others_are_not"]),
+     ["test_places.py::test_left_over_temporary_files_are_removed_and_others_are_not"]),
 
     # The configuration
     (CONFIGURED, "unknown keys are passed over", "jotd/Configuration/Section.swift",
@@ -591,10 +591,10 @@ MUTATIONS = [
      "guard documents == 1 else {", "guard documents > 0 else {", INVALID),
     (CONFIGURED, "collections may be nested without end", "jotd/Configuration/YAMLDocument.swift",
      "guard open.count < Limits.nesting else { throw tooDeep(event.location) }", "",
-     INVALID + ["test_rotation.py::test_aliases_do_not_get_around_the_depth"]),
+     INVALID + ["test_configuration.py::test_aliases_do_not_get_around_the_depth"]),
     (CONFIGURED, "aliases get around the depth", "jotd/Configuration/YAMLDocument.swift",
      "    guard open.count + node.depth <= Limits.nesting else { throw tooDeep(node.location) }\n", "",
-     ["test_rotation.py::test_aliases_do_not_get_around_the_depth"]),
+     ["test_configuration.py::test_aliases_do_not_get_around_the_depth"]),
     (CONFIGURED, "anchor bombs go off", "jotd/Configuration/YAMLDocument.swift",
      "guard open[open.count - 1].weight <= Limits.configurationNodes else {",
      "guard open[open.count - 1].weight <= .max else {", INVALID),
@@ -620,15 +620,15 @@ MUTATIONS = [
      INVALID),
     (CONFIGURED, "everybody may write the configuration", "jotd/Configuration/Configuration.swift",
      "if status.mode & 0o002 != 0, status.kind", "if status.mode & 0o001 != 0, status.kind",
-     ["test_found.py::test_configurations_that_everybody_can_write_are_refused"]),
+     ["test_configuration.py::test_configurations_that_everybody_can_write_are_refused"]),
     (CONFIGURED, "added files have no order", "jotd/Configuration/Configuration.swift",
      "$0.utf8.ends(with: \".yaml\") && ", "", ["test_configuration.py::test_added_files_may_only_add_identities"]),
     (CONFIGURED, "what jotd reads may be overwritten", "jotd/Preflight/FolderInspection.swift",
      "      report.add(location, \"\\(delivery.path) is \\(meaning) itself: deliver elsewhere\")\n",
-     "      _ = meaning\n", ["test_found.py::test_jotd_does_not_overwrite_what_it_reads"]),
+     "      _ = meaning\n", ["test_places.py::test_jotd_does_not_overwrite_what_it_reads"]),
     (CONFIGURED, "two names of one file are two files", "jotd/Preflight/Preflight.swift",
      "      taken[name] = location\n", "",
-     ["test_found.py::test_two_names_of_one_file_are_one_file"]),
+     ["test_places.py::test_two_names_of_one_file_are_one_file"]),
     (CONFIGURED, "only the first errors are shown", "jotd/Configuration/Diagnostic.swift",
      "errors.sorted().prefix(Limits.errorsShown)", "errors.sorted().prefix(1)",
      ["test_configuration.py::test_all_errors_are_shown_at_once_the_secret_too"]),
@@ -655,11 +655,11 @@ MUTATIONS = [
      ["test_vectors.py::test_attacks"]),
     (CONFIGURED, "minutes are months", "Rotation/TimeSpan.swift",
      "[\"minutes\", \"minute\", \"min\", \"m\"]", "[\"minutes\", \"minute\", \"min\", \"M\"]",
-     ["test_host.py::test_time_spans"]),
+     ["test_numbers.py::test_time_spans"]),
     (CONFIGURED, "fractions of a unit are passed over", "Rotation/TimeSpan.swift",
      "return whole + divisor.dividingFullWidth(fraction.multipliedFullWidth(by: scale)).quotient",
      "return whole",
-     ["test_host.py::test_time_spans"]),
+     ["test_numbers.py::test_time_spans"]),
 
     # Commands
     (COMMANDS, "defaults: is ignored by mint", "jotd/Commands/Mint.swift",
@@ -773,7 +773,7 @@ MUTATIONS = [
      "        self.tell(user, nil)\n", "", ["test_peers.py::test_a_name_service_that_hangs_keeps_nobody_waiting"]),
     (COMMANDS, "output that cannot be written is none", "jotd/System/Output.swift",
      "guard number == 1 else { return }", "guard number == 9 else { return }",
-     ["test_found.py::test_output_that_cannot_be_written_is_an_error"]),
+     ["test_commands.py::test_output_that_cannot_be_written_is_an_error"]),
 
     # Hooks
     (HOOKS, "commands inherit descriptors", "CLinux/process.c",
@@ -827,7 +827,7 @@ MUTATIONS = [
      "case .control, .format, .lineSeparator", "case .control, .lineSeparator", MASKS),
     (MASKED, "what may be a secret is repeated", "jotd/System/Quoting.swift",
      "\"(\\(text.utf8.count) bytes, not shown)\"", "\"(\\(text))\"",
-     ["test_found.py::test_a_secret_in_the_wrong_place_is_not_repeated"]),
+     ["test_misplaced_secrets.py::test_a_secret_in_the_wrong_place_is_not_repeated"]),
     (MASKED, "random characters are taken for a word", "jotd/System/Quoting.swift",
      "if last != 0, kind != last { changes += 1 }", "if last != 0, kind != last { changes += 0 }",
      ["test_misplaced_secrets.py::test_random_characters_are_no_word_however_few"]),
