@@ -25,7 +25,8 @@ define install-missing
   | grep -q 'ok installed' || echo $$p; done); \
 if [ -n "$$missing" ]; then echo "== Installing" $$missing; \
   $(SUDO) apt-get update -qq && \
-  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi
+  DEBIAN_FRONTEND=noninteractive \
+    $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi
 endef
 
 # own-folder, FOLDER: stops unless all in it belongs to whoever calls, as what is built anew must.
@@ -149,14 +150,16 @@ lint:
 install:
 	@[ -x $(JOTD) ] || { echo "run make build first"; exit 1; }
 	install -D -m 0755 $(JOTD) $(DESTDIR)$(PREFIX)/bin/jotd
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/jotd.service systemd/jotd.socket
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system \
+	  systemd/jotd.service systemd/jotd.socket
 	sed -i 's|/usr/bin/jotd|$(PREFIX)/bin/jotd|' $(DESTDIR)$(PREFIX)/lib/systemd/system/jotd.service
 	install -D -m 0644 systemd/jotd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jotd.conf
 	install -D -m 0644 systemd/jotd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/jotd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/jotd.catalog
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 doc/jotd.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 doc/jotd.yaml.5
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md doc/dark-client.md systemd/camera-client.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md \
+	  doc/dark-client.md systemd/camera-client.service
 	install -D -m 0644 /dev/null $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd
 	$(JOTD) --generate-completion-script bash \
 	  > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd

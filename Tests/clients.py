@@ -18,7 +18,8 @@ def decode(part):
 def claims_of(token, secrets):
     """The claims of a token that one of the secrets signed; fails for any other bytes."""
     head, body, mac = token.split(".")
-    good = [hmac.new(key.encode(), f"{head}.{body}".encode(), hashlib.sha256).digest() for key in secrets]
+    signed = f"{head}.{body}".encode()
+    good = [hmac.new(key.encode(), signed, hashlib.sha256).digest() for key in secrets]
     assert decode(mac) in good, "not signed with a secret of ours"
     return json.loads(decode(body))
 

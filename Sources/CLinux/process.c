@@ -54,7 +54,8 @@ int linux_memory_file(const void *bytes, int64_t count) {
 }
 
 // MARK: The child, until it is the program. It shares no memory with the daemon, and makes only
-// calls that are safe in a signal handler (signal-safety(7)): other threads' locks stay locked here.
+// calls that are safe in a signal handler (signal-safety(7)): other threads' locks stay locked
+// here.
 
 struct plan {
   char *const *arguments;
@@ -94,8 +95,8 @@ static int drop_capabilities(void) {
   return syscall(SYS_capset, &header, data);
 }
 
-// By system calls: the C library keeps two signals for itself, refuses to reset them, and leaves them
-// ignored in what posix_spawn(3) starts, as make(1) does.
+// By system calls: the C library keeps two signals for itself, refuses to reset them, and leaves
+// them ignored in what posix_spawn(3) starts, as make(1) does.
 static void usual_signals(void) {
   struct {
     void (*handler)(int);

@@ -28,7 +28,8 @@ package enum Event: Sendable {
   case clockSet(Duration)
 
   // Callers
-  /// A caller was refused what it may not do; `operation` is in words, and `name` the user's if known.
+  /// A caller was refused what it may not do; `operation` is in words, and `name` the user's if
+  /// known.
   case refused(user: UInt32, name: String?, unit: String?, operation: String)
 
   /// A unit has a token as its credential, and nothing is to tell it of the next one.
@@ -52,58 +53,4 @@ package enum Event: Sendable {
   case reloadRefused(String)
   case warning(String)
   case stopping(signal: String)
-}
-
-/// What somebody did to what was delivered.
-package enum Displacement: Sendable {
-  /// Removed or moved away.
-  case removal
-  case emptying
-  /// Something that is no token is in its place.
-  case something
-  /// Another token than the one that was delivered last.
-  case token
-  /// Another owner, group or mode.
-  case attributes
-}
-
-/// What may be known of a token.
-package struct TokenSummary: Sendable {
-  package let identity: String
-  package let userID: String
-  package let role: Role
-  package let expiresAt: Instant
-  package let refreshAt: Instant
-  package let origin: Token.Origin
-
-  init(_ token: Token, of identity: Identity) {
-    self.identity = identity.name
-    userID = identity.userID
-    role = identity.role
-    expiresAt = token.expiresAt
-    refreshAt = identity.due(token)
-    origin = token.origin
-  }
-}
-
-/// What a reload did, as numbers of identities.
-package struct Changes: Sendable, Equatable {
-  package var kept = 0
-  package var added = 0
-  package var changed = 0
-  package var removed = 0
-
-  package init() {}
-
-  /// What `new` changes of `old`.
-  init(from old: [String: Identity], to new: [Identity]) {
-    for identity in new {
-      switch old[identity.name] {
-      case identity?: kept += 1
-      case nil: added += 1
-      default: changed += 1
-      }
-    }
-    removed = old.count - kept - changed
-  }
 }

@@ -79,7 +79,8 @@ extension RotationState {
         : .expired(identity: identity.name, expiresAt: oldest))
   }
 
-  /// Once every delivery has its token or a failure that was reported, there is nothing to wait for.
+  /// Once every delivery has its token or a failure that was reported, there is nothing to wait
+  /// for.
   mutating func settleIfAccountedFor(_ agenda: inout Agenda) {
     guard !isSettled else { return }
     let isAccountedFor =

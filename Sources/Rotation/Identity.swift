@@ -1,5 +1,5 @@
-/// A named entry of the configuration, with all that stands there: whom a token speaks for, where it
-/// goes, who may ask for it, and what is done after a rotation.
+/// A named entry of the configuration, with all that stands there: whom a token speaks for, where
+/// it goes, who may ask for it, and what is done after a rotation.
 ///
 /// No invalid value exists: `init` refuses it, and says why in words for the configuration's
 /// author.

@@ -8,8 +8,9 @@ package enum Input: Sendable {
   /// once.
   case keysChanged(Keys)
   /// These identities, and no others, are kept fresh, with these keys. Those that are the same as
-  /// before keep their tokens; what went, in whole or in part, leaves no file behind. Every place is
-  /// looked at, so that what an earlier run delivered is kept, and what was lost is delivered again.
+  /// before keep their tokens; what went, in whole or in part, leaves no file behind. Every place
+  /// is looked at, so that what an earlier run delivered is kept, and what was lost is delivered
+  /// again.
   case configured([Identity], Keys)
   /// Somebody asked for new tokens.
   case requested(RotationRequest)

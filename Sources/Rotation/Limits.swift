@@ -73,7 +73,8 @@ package enum Limits {
   package static let watchedFolders = 8_192
   /// Reads of 16 KiB each that take changes from the kernel at once: as many as it keeps.
   package static let changeReads = 64
-  /// From the first of some changes to when they are looked at: a busy folder wakes nobody more often.
+  /// From the first of some changes to when they are looked at: a busy folder wakes nobody more
+  /// often.
   package static let changeGathering = Duration.milliseconds(20)
   /// How often one delivery is put back at most: so two programs that both want the place cost next
   /// to nothing.
@@ -104,7 +105,8 @@ package enum Limits {
   /// and the folders that it keeps, four for each hook, and 32 for the journal, timers and files
   /// that are read.
   package static let descriptorsReserved = (2 + foldersKept) * workersInAll + 4 * hookWorkers + 32
-  /// Descriptors without which nothing starts: timers, queues, the journal, and a few for deliveries.
+  /// Descriptors without which nothing starts: timers, queues, the journal, and a few for
+  /// deliveries.
   package static let fewestDescriptors = 64
   /// Descriptors of a listening socket: two of the socket, and its folder's, or systemd's.
   package static let descriptorsOfListener = 3
@@ -126,7 +128,8 @@ package enum Limits {
   /// How long a request may be held.
   package static let longestHold = Duration.seconds(3_600)
   /// How long a request waits for the first token of an identity that a reload brought or changed:
-  /// its places are looked at before, which takes milliseconds, or `stallTimeout` where a disk hangs.
+  /// its places are looked at before, which takes milliseconds, or `stallTimeout` where a disk
+  /// hangs.
   package static let firstTokenHold = Duration.seconds(10)
   /// How long a starting unit waits for its credential: systemd's own time for a start is 90 s.
   package static let credentialHold = Duration.seconds(80)
@@ -147,8 +150,8 @@ package enum Limits {
   package static let idleTime = Duration.seconds(60)
   /// Bytes of a request's body: a token in a form, with every byte escaped.
   package static let bodyBytes = 3 * tokenBytes + 1_024
-  /// Bytes that longer bodies of one user, and of all, may take while they come in: a hundred at once
-  /// of one user.
+  /// Bytes that longer bodies of one user, and of all, may take while they come in: a hundred at
+  /// once of one user.
   package static let bodiesPerUser = 10 << 20
   package static let bodies = 40 << 20
   /// Bytes of all header fields together, how many, and bytes of a head with its target.
@@ -204,8 +207,8 @@ package enum Limits {
 
   // Check
 
-  /// How long `check` may run as the service, which waits for folders that hang as long as something
-  /// comes back.
+  /// How long `check` may run as the service, which waits for folders that hang as long as
+  /// something comes back.
   package static let checkTime = Duration.seconds(60)
   /// Bytes of what it prints then: as many errors as are shown, with two of the longest paths each.
   package static let checkOutputBytes = 1 << 20

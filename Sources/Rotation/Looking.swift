@@ -43,8 +43,9 @@ extension RotationState {
     // It hung, and nothing was wrong.
     if token != nil, !undelivered.contains(position) { recover(position, &agenda) }
     if token != nil, isDelivered { completeRotation(&agenda) }
-    // What fails waits for its next try, because the change that was seen may be that try's own. Not
-    // at the first look after a reload: whoever reloads may have mended it; and not what only hung.
+    // What fails waits for its next try, because the change that was seen may be that try's own.
+    // Not at the first look after a reload: whoever reloads may have mended it; and not what only
+    // hung.
     if isNews || isFirst || hasStalled || !isPausing(at: agenda.now) || failures[position] == nil {
       startJobs(position...position, &agenda)
     }
@@ -149,7 +150,8 @@ extension Identity {
 }
 
 extension Delivery {
-  /// What became of `token`, which was delivered, by what was found since; nil when nobody can tell.
+  /// What became of `token`, which was delivered, by what was found since; nil when nobody can
+  /// tell.
   fileprivate func displacement(
     _ found: Found, of token: Token, of identity: Identity
   ) -> Displacement? {

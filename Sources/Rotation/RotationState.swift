@@ -6,8 +6,8 @@
 /// - no position outside of `claimed` is written, or removed;
 /// - every delivery that is not known to hold `token` is in `undelivered`, or was never looked at
 ///   (`unread`);
-/// - `retryAt`, when it is set, is the next try at what fails; it is nil while that try runs, and for
-///   what only hangs.
+/// - `retryAt`, when it is set, is the next try at what fails; it is nil while that try runs, and
+///   for what only hangs.
 struct RotationState {
   var identity: Identity
   /// Its index in the rotator's list.
@@ -232,9 +232,9 @@ extension RotationState {
     agenda.report(.rotated(TokenSummary(token, of: identity)))
   }
 
-  /// Closes every visit to this identity: notes that its status may have changed, says what there is
-  /// to say, and schedules the next visit: when the token is due, at the next try, or at the next
-  /// report of its age.
+  /// Closes every visit to this identity: notes that its status may have changed, says what there
+  /// is to say, and schedules the next visit: when the token is due, at the next try, or at the
+  /// next report of its age.
   mutating func plan(_ agenda: inout Agenda) {
     agenda.changed.insert(number)
     settleIfAccountedFor(&agenda)
@@ -251,8 +251,8 @@ extension RotationState {
     let next = [due, isTriable ? retryAt : nil, aging].compactMap(\.self).min()
     // Nil only while it waits for looks: they come back, or are noted as stalled.
     if let next { agenda.schedule.set(number, due: next) }
-    // Whoever asked for a token that cannot be minted, or must not be delivered any more, is told so,
-    // and it comes later.
+    // Whoever asked for a token that cannot be minted, or must not be delivered any more, is told
+    // so, and it comes later.
     let isOutdated = isForced || token.map { !agenda.keys.areCurrent(for: $0) } == true
     if isMintingBroken && isOutdated || !isForced && unanswered.isEmpty {
       answerRequests(&agenda)

@@ -10,7 +10,8 @@
 /// - a delivery has at most one job at a time, and a path never two, across reloads too;
 /// - no identity waits for another, unless both want the same path.
 package struct Rotator {
-  /// One for each identity, in the order of the configuration: an identity's index here is its number.
+  /// One for each identity, in the order of the configuration: an identity's index here is its
+  /// number.
   var states: [RotationState] = []
   /// The number of each identity, by its name.
   var numbers: [String: Int] = [:]

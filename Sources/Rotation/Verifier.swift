@@ -100,32 +100,3 @@ package struct Verifier {
     }
   }
 }
-
-/// Why a token is not accepted. The raw values are part of the command line's contract.
-package struct VerificationError: Error, Sendable {
-  package enum Reason: String, CaseIterable, Sendable {
-    case expired, signature, algorithm, malformed
-    case missingClaim = "missing_claim"
-    case role
-    case notYetValid = "not_yet_valid"
-  }
-
-  package let reason: Reason
-  /// In words; never quotes the token.
-  package let detail: String
-
-  package init(_ reason: Reason, _ detail: String) {
-    self.reason = reason
-    self.detail = detail
-  }
-}
-
-/// The claims of a token that was verified.
-package struct VerifiedClaims: Sendable {
-  package let userID: String
-  package let role: Role
-  package let issuedAt: NumericDate
-  package let expiresAt: NumericDate
-  /// All claims, in the order of the token.
-  package let all: [JSON.Member]
-}

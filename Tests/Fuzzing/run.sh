@@ -18,7 +18,8 @@ fuzz() {
   if JOTD_FUZZ=$1 SWIFT_BACKTRACE=enable=no "$program" -max_total_time="$seconds" -timeout=10 \
     -rss_limit_mb=2048 -artifact_prefix=".build-fuzz/$1-" ".build-fuzz/corpus/$1" "${seeds[@]}" \
     > ".build-fuzz/$1.log" 2>&1; then
-    echo "$1: $(grep -E '^Done ' ".build-fuzz/$1.log"), $(grep -oE 'cov: [0-9]+' ".build-fuzz/$1.log" | tail -n 1)"
+    echo "$1: $(grep -E '^Done ' ".build-fuzz/$1.log")," \
+      "$(grep -oE 'cov: [0-9]+' ".build-fuzz/$1.log" | tail -n 1)"
   else
     tail -n 40 ".build-fuzz/$1.log"
     echo "$1: broken; the input is the file .build-fuzz/$1-..."

@@ -13,8 +13,8 @@ struct JournalEntryTests {
     #expect(entry.priority == .error)
     #expect(
       entry.message
-        == "door: /run/out: No such file or directory: create it. The token delivered before stays; "
-        + "trying again until it works")
+        == "door: /run/out: No such file or directory: create it. The token delivered before "
+        + "stays; trying again until it works")
     #expect(entry.fields.contains { $0 == ("JOTD_IDENTITY", "door") })
     #expect(entry.fields.contains { $0 == ("JOTD_DELIVERY", "/run/out/a") })
     #expect(entry.fields.contains { $0 == ("ERRNO", "2") })

@@ -27,8 +27,8 @@ struct QueryTests {
     let response = Problem(.forbidden, "user 7 is no operator", [("Retry-After", "1")]).response
     #expect(
       String(buffer: response.body)
-        == #"{"type":"about:blank","title":"Forbidden","status":403,"detail":"user 7 is no operator"}"#
-        + "\n")
+        == #"{"type":"about:blank","title":"Forbidden","status":403,"#
+        + #""detail":"user 7 is no operator"}"# + "\n")
     #expect(response.headers.contains { $0 == ("Content-Type", "application/problem+json") })
     #expect(response.headers.contains { $0 == ("Retry-After", "1") })
   }

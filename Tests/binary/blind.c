@@ -1,4 +1,5 @@
-// Preloaded into jotd by a test: no folder can be watched, as when the kernel's watches are used up.
+// Preloaded into jotd by a test: no folder can be watched, as when the kernel's watches are used
+// up.
 #include <errno.h>
 #include <stdint.h>
 

@@ -32,8 +32,8 @@ SECRET = "correct-horse-battery-staple-0123456789"
 # takes, because what is late is no fault here. What never comes fails the sooner the less this is.
 PATIENCE = float(os.environ.get("JOTD_PATIENCE", "60"))
 
-# A life of seconds has a spread of hundredths: so late may a rotation be on a machine that is busy with
-# other tests. What is promised is measured with longer lives.
+# A life of seconds has a spread of hundredths: so late may a rotation be on a machine that is busy
+# with other tests. What is promised is measured with longer lives.
 BUSY = 0.5
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -255,7 +255,8 @@ def elsewhere(tmp_path):
 def folder_in(parent):
     """A folder for a while. Of letters alone: a name that changes between letters and digits as a
     secret does is not repeated in jotd's error texts."""
-    folder = pathlib.Path(parent) / f"jotd-test-{''.join(random.choices(string.ascii_lowercase, k=12))}"
+    letters = "".join(random.choices(string.ascii_lowercase, k=12))
+    folder = pathlib.Path(parent) / f"jotd-test-{letters}"
     folder.mkdir(mode=0o700)
     try:
         yield folder

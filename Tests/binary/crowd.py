@@ -1,6 +1,6 @@
-"""A crowd of callers: crowd.py SOCKET KIND COUNT. Says "there" once all are connected, goes on until
-its standard input ends, and says how many answers it got. For KIND "ask" there is one caller, who
-asks COUNT times for health, and how long the longest took is said."""
+"""A crowd of callers: crowd.py SOCKET KIND COUNT. Says "there" once all are connected, goes on
+until its standard input ends, and says how many answers it got. For KIND "ask" there is one caller,
+who asks COUNT times for health, and how long the longest took is said."""
 
 import resource
 import select

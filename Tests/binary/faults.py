@@ -89,8 +89,8 @@ THREADS = listed("""- clone3 1 1..2
 - set_robust_list 1
 - setpriority 1
 - rseq 1""")
-# The last are for memory, of threads that wait or end, and of the watch on the folders, without which
-# a delivery is made all the same.
+# The last are for memory, of threads that wait or end, and of the watch on the folders, without
+# which a delivery is made all the same.
 KNOWN = {*(name if isinstance(name, str) else name[1] for name in ERRORS),
          *(name for _, name, _ in UNFAILING), "ioctl", "poll", "brk", "mmap", "munmap", "mprotect",
          "madvise", "exit", "restart_syscall", "rt_sigsuspend", "sched_yield",

@@ -55,7 +55,8 @@ int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struc
   static int (*real)(uid_t, struct passwd *, char *, size_t, struct passwd **);
   if (real == NULL)
     real = dlsym(RTLD_NEXT, "getpwuid_r");
-  const char *user = getenv("PEER_UID"), *name = getenv("PEER_NAME"), *hang = getenv("PEER_NAMES_HANG");
+  const char *user = getenv("PEER_UID"), *name = getenv("PEER_NAME");
+  const char *hang = getenv("PEER_NAMES_HANG");
   if (name == NULL || user == NULL || uid != (uid_t)atoi(user))
     return real(uid, entry, buffer, size, found);
   while (hang != NULL && access(hang, F_OK) == 0)

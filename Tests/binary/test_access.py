@@ -1,4 +1,5 @@
-"""Who may have a token, by each kind of rule, seen from processes that the kernel knows as others."""
+"""Who may have a token, by each kind of rule, seen from processes that the kernel knows as
+others."""
 
 import os
 import pathlib
@@ -67,7 +68,8 @@ def serve(query, allow="[]", operators="[]"):
 def test_a_user_is_that_user_and_nobody_else(query, caller):
     serve(query, "[ { user: '5001' } ]")
     assert caller(5001) == 200
-    assert [caller(uid, gid=gid) for uid, gid in [(5002, 5002), (5002, 5001), (65534, 1)]] == [403] * 3
+    others = [(5002, 5002), (5002, 5001), (65534, 1)]
+    assert [caller(uid, gid=gid) for uid, gid in others] == [403] * 3
     assert caller(5002, groups=[5001]) == 403
     assert [caller(uid, "/v1/identities/b/token") for uid in (5001, 0)] == [403, 200]
     assert [caller(uid, "/v1/identities/a") for uid in (5001, 5002)] == [200, 403]

@@ -77,7 +77,8 @@ def test_what_keeps_the_path_from_being_known_is_said(home):
             ("signing: [\n" + good, "cannot be read as far as socket.path"),
             ("socket: { path: here }\n" + good, "without a path that can be used"),
             ("socket: /run/jotd.sock\n" + good, "without a path that can be used"),
-            ("\ufeff".encode("utf-16").decode("latin-1") + good, "as far as socket.path"), (None, "No such")]:
+            ("\ufeff".encode("utf-16").decode("latin-1") + good, "as far as socket.path"),
+            (None, "No such")]:
         home.config.unlink()
         if text:
             home.config.write_text(text, encoding="latin-1")

@@ -1,4 +1,5 @@
-"""A clock that is set, forward or back, is noticed at once, and one that is slewed changes nothing."""
+"""A clock that is set, forward or back, is noticed at once, and one that is slewed changes
+nothing."""
 
 import time
 

@@ -83,7 +83,8 @@ def test_refresh_makes_no_token_that_is_due_at_once(tmp_path):
 
 def test_verify_answers_in_json_whatever_comes(tmp_path):
     for stdin in ("a" * 5_000_000, "", "\n" * 100_000):
-        done = jotd("verify", "--json", "--secret-env", "S", stdin=stdin, env={"S": SECRET}, expect=65)
+        done = jotd("verify", "--json", "--secret-env", "S", stdin=stdin, env={"S": SECRET},
+                    expect=65)
         assert '"reason":"malformed"' in done.stdout
 
 

@@ -177,7 +177,7 @@ def test_folders_that_will_not_do(home, spoil, words):
 
 
 @needs_root
-def test_folders_of_other_users_are_refused_wherever_they_stand_in_the_path(home):
+def test_folders_of_other_users_are_refused_wherever_they_stand(home):
     folder = home.path("theirs/ours")
     folder.mkdir(parents=True)
     home.one(deliver="[ { file: @/theirs/ours/a.jwt } ]")
@@ -207,7 +207,8 @@ def test_mount_points_are_pointed_out(home):
     home.path("a.jwt").write_text("")
     home.path("other").write_text("")
     home.one()
-    script = f"mount --bind {home.path('other')} {home.path('a.jwt')} && {JOTD} check --config {home.config}"
+    script = (f"mount --bind {home.path('other')} {home.path('a.jwt')} "
+              f"&& {JOTD} check --config {home.config}")
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True)
     assert done.returncode == 78 and "in_place: true" in done.stderr

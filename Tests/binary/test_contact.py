@@ -1,5 +1,5 @@
-"""What a delivery finds at its place: what is no token stays, nobody else can open what is written, and
-what is reported is so."""
+"""What a delivery finds at its place: what is no token stays, nobody else can open what is written,
+and what is reported is so."""
 
 import os
 import subprocess
@@ -151,7 +151,8 @@ def test_a_short_window_on_a_disk_is_warned_of(home):
     assert "is on a disk" not in jotd("check", "--config", home.config, env=env).stderr
 
 
-@pytest.mark.parametrize("mode,warns", [("0644", True), ("666", True), ("0640", False), ("0602", True)])
+@pytest.mark.parametrize("mode,warns", [
+    ("0644", True), ("666", True), ("0640", False), ("0602", True)])
 def test_a_token_that_everybody_may_read_is_warned_of(home, mode, warns):
     home.one(deliver=f"[ {{ file: @/a.jwt, mode: '{mode}' }} ]", life="1d", before="1h")
     said = jotd("check", "--config", home.config).stderr
@@ -162,7 +163,8 @@ def test_a_token_that_everybody_may_read_is_warned_of(home, mode, warns):
 def test_what_was_left_is_not_called_removed(home):
     names = ["left", "lost", "removed"]
     home.configure("".join(
-        f"  {n}: {{ user_id: u, role: viewer, deliver: [ {{ file: @/{n}.jwt }} ] }}\n" for n in names))
+        f"  {n}: {{ user_id: u, role: viewer, deliver: [ {{ file: @/{n}.jwt }} ] }}\n"
+        for n in names))
     daemon = home.start(blind()).ready()
     home.path("left.jwt").unlink()
     home.path("left.jwt").symlink_to(home.path("secret"))

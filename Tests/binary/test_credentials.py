@@ -1,4 +1,5 @@
-"""What systemd is given on the credential socket, asked for in its place, and the rule for polkit."""
+"""What systemd is given on the credential socket, asked for in its place, and the rule for
+polkit."""
 
 import os
 import re

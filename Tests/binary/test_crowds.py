@@ -25,7 +25,8 @@ def serve(home, count=2, life="1d", before="1h", more="", socket=""):
         f"  i{n}:\n    user_id: u{n}\n    role: viewer\n    lifetime: {life}\n"
         f"    refresh_before: {before}\n{more}" for n in range(count)))
     home.config.write_text(home.config.read_text().replace(
-        "identities:", f"socket: {{ path: {home.path('s')}, mode: '0666'{socket} }}\nidentities:", 1))
+        "identities:",
+        f"socket: {{ path: {home.path('s')}, mode: '0666'{socket} }}\nidentities:", 1))
     return home
 
 
@@ -98,8 +99,8 @@ ATTACKS = {
     "500 endless heads": lambda home: [
         send_what_fits(home, b"GET / HTTP/1.1\r\nX: " + b"a" * 150_000) for _ in range(500)],
     "500 bodies that do not end": lambda home: [
-        send_what_fits(home, b"POST /introspect HTTP/1.1\r\nHost: x\r\nContent-Length: 99000\r\n\r\n"
-                       + b"a" * 90_000) for _ in range(500)],
+        send_what_fits(home, b"POST /introspect HTTP/1.1\r\nHost: x\r\n"
+                       b"Content-Length: 99000\r\n\r\n" + b"a" * 90_000) for _ in range(500)],
     "500 in chunks of a byte": lambda home: [
         send_what_fits(home, b"POST /introspect HTTP/1.1\r\nHost: x\r\n"
                        b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 20_000)
@@ -136,7 +137,8 @@ def test_pipelined_requests_are_all_answered_in_their_order(home):
         if kind < 2:
             requests += GET.format(f"/v1/identities/i{kind + 1}")
         elif kind == 2 and n % 8 == 2:
-            requests += f"POST /introspect HTTP/1.1\r\nHost: x\r\n{form}Content-Length: 7\r\n\r\ntoken=x"
+            requests += (f"POST /introspect HTTP/1.1\r\nHost: x\r\n{form}"
+                         "Content-Length: 7\r\n\r\ntoken=x")
         elif kind == 2:
             requests += (f"POST /introspect HTTP/1.1\r\nHost: x\r\n{form}"
                          "Transfer-Encoding: chunked\r\n\r\n3\r\ntok\r\n4\r\nen=x\r\n0\r\n\r\n")
@@ -166,7 +168,8 @@ def test_a_refused_body_is_read_so_that_its_client_reads_the_answer(home):
         assert read_all(one).startswith(b"HTTP/1.1 413 ")
     chunked = b"POST /introspect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     one = connect(home)
-    one.sendall(chunked + b"10000\r\n" + b"x" * 65_536 + b"\r\n10000\r\n" + b"x" * 65_536 + b"\r\n0\r\n\r\n")
+    one.sendall(chunked + b"10000\r\n" + b"x" * 65_536 + b"\r\n10000\r\n" + b"x" * 65_536
+                + b"\r\n0\r\n\r\n")
     assert read_all(one).startswith(b"HTTP/1.1 413 ")
     # Not for ever: somebody who sends on and on is cut off.
     one = connect(home)
@@ -319,7 +322,8 @@ def test_a_rotation_that_would_gain_nothing_is_not_made(home):
     hook = home.path("hook.sh")
     hook.write_text(f"#!/bin/sh\necho >> {home.path('runs')}\n")
     hook.chmod(0o700)
-    serve(home, 1, "10s", "1s", f"    deliver: [ {{ file: @/i0.jwt }} ]\n    on_rotate: [ {{ run: [{hook}] }} ]\n")
+    serve(home, 1, "10s", "1s", "    deliver: [ { file: @/i0.jwt } ]\n"
+          f"    on_rotate: [ {{ run: [{hook}] }} ]\n")
     daemon = home.start().ready()
     begin, end = time.time(), time.monotonic() + 3
     tokens, faults = set(), []
@@ -341,7 +345,8 @@ def test_a_rotation_that_would_gain_nothing_is_not_made(home):
     for one in readers:
         one.join()
     assert not faults
-    # One a second: exp is a whole second, and a second token in the same one ends when the first does.
+    # One a second: exp is a whole second, and a second token in the same one ends when the first
+    # does.
     took = time.time() - begin
     assert len(tokens) <= took + 2
     assert daemon.count("new token") <= took + 2
@@ -392,7 +397,8 @@ def test_who_fills_the_query_socket_keeps_nobody_from_a_token_socket(home):
 
 @needs_root
 def test_credentials_that_there_is_no_room_for_are_refused_at_length(home):
-    """systemd takes an empty answer for an empty credential, and one of more than 1 MiB for an error."""
+    """systemd takes an empty answer for an empty credential, and one of more than 1 MiB for an
+    error."""
     needs_descriptors(400)
     serve(home, 1, more="    allow: [ { unit: other.service } ]\n",
           socket=f", credentials: {home.path('c')}")

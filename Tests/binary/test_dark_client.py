@@ -1,5 +1,5 @@
-"""The pages for somebody whose client is dark, and the client that the README shows: followed to the
-letter, on planted causes."""
+"""The pages for somebody whose client is dark, and the client that the README shows: followed to
+the letter, on planted causes."""
 
 import pathlib
 import re
@@ -25,8 +25,8 @@ IDENTITY = """  front-door:
     allow: [ {{ user: {allowed} }} ]
     on_rotate: [ {{ run: [ {hook} ] }} ]
 """
-USUAL = {"role": "operator", "life": "1d", "before": "1h", "file": "front-door.jwt", "owner": "nobody",
-         "allowed": "nobody", "hook": "/bin/true"}
+USUAL = {"role": "operator", "life": "1d", "before": "1h", "file": "front-door.jwt",
+         "owner": "nobody", "allowed": "nobody", "hook": "/bin/true"}
 
 
 class Host:
@@ -65,12 +65,15 @@ class Host:
                       f"{self.home.config}", command)
         command = re.sub(r"(\| )jotd verify", rf"\1{JOTD} verify", asks)
         if "verify --required-role" in command:
-            command = command.replace(f"--config {self.home.config}", f"--secret-file {self.home.secret}")
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE)
+            command = command.replace(
+                f"--config {self.home.config}", f"--secret-file {self.home.secret}")
+        done = subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout + done.stderr
 
     def leads(self, *words, secret=None):
-        """Goes through the steps as far as `words`, one for each; each but the last sends to the next."""
+        """Goes through the steps as far as `words`, one for each; each but the last sends to the
+        next."""
         for step, word in enumerate(words, 1):
             said = self.said(step, secret)
             assert word in said, (step, word, said)
@@ -135,7 +138,8 @@ def test_the_client_reads_what_a_script_left(host):
     host.daemon.stop()
     host.configure(file="elsewhere.jwt")
     now = int(time.time())
-    for times, secret, word in [(-100, SECRET, "not valid: expired"), (100, "x" * 40, "not valid: signature")]:
+    for times, secret, word in [
+            (-100, SECRET, "not valid: expired"), (100, "x" * 40, "not valid: signature")]:
         host.home.path("front-door.jwt").write_text(jwt.encode(
             {"user_id": "u", "role": "admin", "iat": now - 200, "exp": now + times}, secret))
         host.start()
@@ -244,7 +248,8 @@ def test_the_client_of_the_readme_survives_a_restart_and_a_refusal(home):
     code = re.search(r"```python\n(import http\.client, socket, time\n.*?)```",
                      (ROOT / "README.md").read_text(), re.S)[1]
     home.one(life="3s", before="1s")
-    home.config.write_text(f"socket: {{ path: {home.path('jotd.sock')} }}\n" + home.config.read_text())
+    home.config.write_text(
+        f"socket: {{ path: {home.path('jotd.sock')} }}\n" + home.config.read_text())
     allowed = home.config.read_text()
     code = code.replace("/run/jotd", str(home.folder)).replace("/front-door/", "/a/")
     program = home.path("client.py")

@@ -214,7 +214,8 @@ def test_what_was_never_delivered_to_stays(home):
 
 
 def test_all_of_a_folder_whose_parent_was_replaced_comes_back_with_one_token(home):
-    """What happens above the folder is not seen; that it is another one is, by the next delivery."""
+    """What happens above the folder is not seen; that it is another one is, by the next
+    delivery."""
     above = home.path("above")
     (above / "in").mkdir(parents=True)
     above.chmod(0o700)

@@ -51,8 +51,8 @@ def test_a_delivery_makes_these_calls(recorded):
         writing = [
             "newfstatat @", "openat .", "fstatfs @", "close @", "newfstatat a.jwt",
             "openat temporary", "write temporary", "fchown temporary", "fchmod temporary",
-            "fchown temporary", "fsync temporary", "close temporary", "renameat temporary", "fsync @",
-            "close @"]
+            "fchown temporary", "fsync temporary", "close temporary", "renameat temporary",
+            "fsync @", "close @"]
         if parent == MEMORY:
             writing = [call for call in writing if not call.startswith("fsync")]
         assert [f"{name} {about}" for about, name, _ in calls] == walk + writing
@@ -232,8 +232,8 @@ UNPACK = {"a.jwt": str, "one/a.json": lambda text: json.loads(text)["token"],
 
 
 def several(home):
-    """A daemon with a delivery of each kind, in the second after its first token. It watches nothing,
-    so that what is taken away stays so until the next rotation."""
+    """A daemon with a delivery of each kind, in the second after its first token. It watches
+    nothing, so that what is taken away stays so until the next rotation."""
     for name in filter(None, PLACES):
         (home.out / name).mkdir(mode=0o700)
     (home.out / "three/a.jwt").touch()

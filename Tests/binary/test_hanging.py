@@ -1,5 +1,5 @@
-"""File systems that do not answer, and files that take long to read: at the start, in a reload, in a
-stop, and between. They cost the identities on them, and nobody else."""
+"""File systems that do not answer, and files that take long to read: at the start, in a reload, in
+a stop, and between. They cost the identities on them, and nobody else."""
 
 import concurrent.futures
 import os
@@ -195,8 +195,9 @@ def test_reloads_that_come_together_are_answered_each(home):
 
 
 def test_a_token_that_a_reload_is_about_to_make_is_waited_for(home, disk):
-    """The places of a changed identity are looked at before its next token is made, which takes long
-    on this disk: whoever asks meanwhile is not told that there is no token, nor is who waits."""
+    """The places of a changed identity are looked at before its next token is made, which takes
+    long on this disk: whoever asks meanwhile is not told that there is no token, nor is who
+    waits."""
     before = f"socket: {{ path: {home.path('s')} }}\n"
     home.configure(one("a", "a.jwt"))
     home.config.write_text(before + home.config.read_text())

@@ -1,4 +1,5 @@
-"""What jotd does to itself before it touches a secret: limits, memory, descriptors, its environment."""
+"""What jotd does to itself before it touches a secret: limits, memory, descriptors, its
+environment."""
 
 import os
 import pathlib
@@ -89,4 +90,5 @@ def test_the_secret_is_in_no_core_and_in_locked_memory_only(home):
     for flags in found:
         assert "dd" in flags and "lo" in flags, flags
     status = pathlib.Path(f"/proc/{daemon.pid}/limits").read_text()
-    assert any(l.startswith("Max core file size") and l.split()[4] == "0" for l in status.splitlines())
+    assert any(l.startswith("Max core file size") and l.split()[4] == "0"
+               for l in status.splitlines())

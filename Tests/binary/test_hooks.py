@@ -17,7 +17,8 @@ from conftest import PATIENCE, eventually, jotd, needs_root
 
 def identity(home, name, hooks, life="1d", before="1h"):
     return (f"  {name}:\n    user_id: u\n    role: viewer\n    lifetime: {life}\n"
-            f"    refresh_before: {before}\n    on_rotate: {hooks}\n").replace("@", str(home.folder))
+            f"    refresh_before: {before}\n    on_rotate: {hooks}\n"
+            ).replace("@", str(home.folder))
 
 
 def hooked(home, hooks, count=1, life="3s", before="1s"):
@@ -71,7 +72,8 @@ def printed(daemon, program):
 
 def test_a_command_runs_after_the_deliveries_of_a_rotation(home):
     path = script(home, 'cat "$1" >> "$2"; echo >> "$2"; echo "for $JOTD_IDENTITIES"')
-    hooked(home, f"[ {{ run: [ {path}, @/i0.jwt, @/out ] }} ]\n    deliver: [ {{ file: @/i0.jwt }} ]")
+    hooked(home, f"[ {{ run: [ {path}, @/i0.jwt, @/out ] }} ]\n"
+           "    deliver: [ { file: @/i0.jwt } ]")
     daemon = home.start().ready()
     eventually(lambda: home.path("out").exists() and len(home.read("out").split()) >= 3)
     assert set(printed(daemon, path)) == {"for i0"}
@@ -216,7 +218,8 @@ def test_a_hook_runs_from_the_reload_on_that_brings_it(home):
     hooked(home, "[ { run: [ /bin/echo, old ] } ]", life="1d", before="1h")
     daemon = home.start().ready()
     eventually(lambda: printed(daemon, "/bin/echo") == ["old"])
-    home.config.write_text(home.config.read_text().replace("[ /bin/echo, old ]", "[ /bin/echo, new ]"))
+    home.config.write_text(
+        home.config.read_text().replace("[ /bin/echo, old ]", "[ /bin/echo, new ]"))
     daemon.reload()
     rotate(home, "i0")
     eventually(lambda: printed(daemon, "/bin/echo") == ["old", "new"])
@@ -313,8 +316,10 @@ def test_what_left_the_group_of_a_command_holds_up_nothing(home):
 
 
 def test_hanging_hooks_are_ended_with_all_that_they_started(home):
-    """One that waits, one that prints for ever; what they started in their groups goes with them."""
-    path = script(home, 'sleep 3600 & echo $! >> "$1"; [ -e "$2" ] && exit 0; touch "$2"; exec sleep 3600')
+    """One that waits, one that prints for ever; what they started in their groups goes with
+    them."""
+    path = script(home, 'sleep 3600 & echo $! >> "$1"; [ -e "$2" ] && exit 0; touch "$2"; '
+                  'exec sleep 3600')
     home.configure(
         identity(home, "a", f"[ {{ run: [ {path}, @/pids, @/second ] }} ]", "5s", "1s")
         + identity(home, "b", "[ { run: [ /usr/bin/yes ] } ]"))
@@ -362,7 +367,8 @@ def client():
     process = subprocess.Popen(
         [sys.executable, "-c", "import signal, sys, time\n"
          "signal.signal(signal.SIGUSR1, lambda *_: print('told', flush=True))\n"
-         "print('up', flush=True)\nwhile True: time.sleep(0.05)"], stdout=subprocess.PIPE, text=True)
+         "print('up', flush=True)\nwhile True: time.sleep(0.05)"],
+        stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "up\n"
         yield process

@@ -1,4 +1,5 @@
-"""From the start to the stop: one at a time, signals at any moment, and nothing at all in between."""
+"""From the start to the stop: one at a time, signals at any moment, and nothing at all in
+between."""
 
 import json
 import signal

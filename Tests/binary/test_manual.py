@@ -12,7 +12,8 @@ PAGES = sorted((pathlib.Path(__file__).parents[2] / "doc").glob("*.[58]"))
 
 
 def rendered(page, width):
-    """The lines of a page, without the marks for bold and underlined; and what the formatter says."""
+    """The lines of a page, without the marks for bold and underlined; and what the formatter
+    says."""
     if shutil.which("man") and "man " in subprocess.run(
             ["man", "--version"], capture_output=True, text=True).stdout:
         done = subprocess.run(

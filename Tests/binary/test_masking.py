@@ -34,7 +34,8 @@ def said(text):
     """What the command line's error says of an argument that it cannot use."""
     done = jotd("verify", "--no-such-option" + text, expect=64)
     assert done.stdout == ""
-    return done.stderr.split("\nUsage:")[0].removeprefix("Error: Unknown option '").removesuffix("'")
+    error = done.stderr.split("\nUsage:")[0]
+    return error.removeprefix("Error: Unknown option '").removesuffix("'")
 
 
 def shares(text, secret, count=9):
@@ -70,8 +71,8 @@ def shares(text, secret, count=9):
 ], ids=[
     "whole", "named", "in-a-path", "start", "end", "cut-header", "claims", "signature", "piece",
     "jwe", "jwe-direct", "spaced-json", "after-an-escape", "short-after-an-escape", "quoted-parts",
-    "quoted-periods", "some-percent", "all-percent", "json-escapes", "zero-width", "controls", "folded",
-    "folded-as-in-mail", "returns"])
+    "quoted-periods", "some-percent", "all-percent", "json-escapes", "zero-width", "controls",
+    "folded", "folded-as-in-mail", "returns"])
 def test_tokens_are_masked(text, of):
     shown = said(text)
     assert MASK in shown and "eyJ" not in shown and not shares(shown, of), shown
@@ -134,7 +135,8 @@ def test_hooks_output_is_masked_in_lines_as_well(home):
     home.one(life="1h", before="1s", extra=f"    on_rotate: [ {{ run: [{script}] }} ]\n")
     daemon = home.start().ready()
     daemon.wait_for("last")
-    output = [line.split(f"run {script}: ", 1)[1] for line in daemon.lines if f"run {script}: " in line]
+    output = [line.split(f"run {script}: ", 1)[1] for line in daemon.lines
+              if f"run {script}: " in line]
     assert output == ["one", f"two {MASK} three", MASK, " bell\\u{7} \\u{202e} turned", "last"]
     assert not any(shares(line, TOKEN) for line in daemon.lines)
 
@@ -146,7 +148,8 @@ def test_lines_are_joined_without_doubled_marks(home):
     daemon.wait_for("failed: ")
     line = next(line for line in daemon.lines if "failed: " in line)
     assert "It runs again at the next rotation" in line
-    assert not [mark for mark in ("..", ".;", ". .", ";;", "; .", ";.", ":.", ": .") if mark in line], line
+    marks = ("..", ".;", ". .", ";;", "; .", ";.", ":.", ": .")
+    assert not [mark for mark in marks if mark in line], line
 
 
 def test_bars_and_line_breaks_are_found_beside_other_characters(home):

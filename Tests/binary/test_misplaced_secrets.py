@@ -96,7 +96,8 @@ PLACES = {
         "identities: { a: { user_id: u, role: admin, deliver: [ { file: /run/@ }, "
         "{ file: /run/@ } ] } }",
     "delivery-key": "identities: { a: { user_id: u, role: admin, deliver: [ { @: /run/x } ] } }",
-    "format": "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, format: @ } ] } }",
+    "format":
+        "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, format: @ } ] } }",
     "variable":
         "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, format: env, "
         "variable: @ } ] } }",
@@ -112,7 +113,8 @@ PLACES = {
     "hook-run": "identities: { a: { user_id: u, role: admin, on_rotate: [ { run: [ @ ] } ] } }",
     "hook-scalar": "identities: { a: { user_id: u, role: admin, on_rotate: [ { run: @ } ] } }",
     "hook-pid":
-        "identities: { a: { user_id: u, role: admin, on_rotate: [ { signal: { pid_file: @ } } ] } }",
+        "identities: { a: { user_id: u, role: admin, on_rotate: [ { signal: { "
+        "pid_file: @ } } ] } }",
     "hook-signal":
         "identities: { a: { user_id: u, role: admin, on_rotate: [ { signal: { pid_file: /x, "
         "signal: @ } } ] } }",
@@ -201,8 +203,10 @@ def test_what_is_a_slip_and_no_secret_is_repeated(tmp_path):
         tmp_path,
         "signing: { secret: { env: A } }\nidentities:\n  a: { user_id: u, rule: admin }\n"
         "  b: { user_id: u, role: oprator, deliver: [ { file: run/a.jwt } ], lifetme: 5 }\n"
-        "  c: { user_id: u, role: admin, deliver: [ { file: /run/../a, owner: nobdy } ] }\n", "check")
-    for words in ('"rule" in identities.a; did you mean "role"?', '"oprator"; did you mean "operator"?',
+        "  c: { user_id: u, role: admin, deliver: [ { file: /run/../a, owner: nobdy } ] }\n",
+        "check")
+    for words in ('"rule" in identities.a; did you mean "role"?',
+                  '"oprator"; did you mean "operator"?',
                   '"run/a.jwt"', '"lifetme"', '"/run/../a"', '"nobdy"'):
         assert words in text, words
 

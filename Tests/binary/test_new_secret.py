@@ -81,7 +81,8 @@ def test_the_ten_lines_of_the_readme_are_enough_for_its_first_commands(home):
         .replace("owner: camera", f"owner: '{os.geteuid()}'"))
     home.start().ready()
     assert len(home.read("front-door.jwt").split(".")) == 3
-    commands = re.findall(r"^    (?:sudo )?jotd (status|health) ", text.split("## When something")[1], re.M)
+    commands = re.findall(
+        r"^    (?:sudo )?jotd (status|health) ", text.split("## When something")[1], re.M)
     assert commands == ["status", "health"]
     assert "front-door  fresh" in jotd("status", "--config", home.config).stdout
     assert jotd("health", "--config", home.config).stdout.startswith("JOTD OK - 1 of 1")

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import Calls, JOTD, PATIENCE, accepted, eventually, many
+from conftest import Calls, JOTD, PATIENCE, accepted, blind, eventually, many
 from test_secret import OTHER
 
 
@@ -119,6 +119,23 @@ def test_notifications(home):
     heard("STOPPING=1")
 
 
+def test_ready_after_a_reload_waits_for_what_was_lost(home):
+    home.one(life="1d", before="1h")
+    listener, path = notified(home)
+
+    def ready():
+        while b"READY=1" not in listener.recv(4096):
+            pass
+    # Without a watch, so that nothing but the reload brings the file back.
+    daemon = home.start(env={**blind(), "NOTIFY_SOCKET": path})
+    ready()
+    for _ in range(20):
+        home.path("a.jwt").unlink()
+        daemon.reload()
+        ready()
+        assert home.path("a.jwt").exists()
+
+
 def test_the_watchdog_is_silent_while_the_loop_hangs(home):
     """It is fed from where rotations are decided: systemd sees when that hangs."""
     home.path("slow").mkdir()
@@ -196,8 +213,8 @@ def test_ready_says_who_fails(home):
         for n in range(12)))
     daemon = home.start().ready()
     assert daemon.count(
-        "ready: 2 of 14 identities delivered, failing: f00, f01, f02, f03, f04, f05, f06, f07, f08, "
-        "f09 and 2 more") == 1, daemon.lines
+        "ready: 2 of 14 identities delivered, failing: f00, f01, f02, f03, f04, f05, f06, f07, "
+        "f08, f09 and 2 more") == 1, daemon.lines
     home.configure(many(2))
     daemon.stop()
     home.start().wait_for("ready: 2 identities delivered")

@@ -53,7 +53,8 @@ def microseconds(text):
         found = re.match(r"([0-9.]*)[ \t]*([A-Za-zµμ]*)[ \t]*", rest)
         whole, _, fraction = found[1].partition(".")
         unit = found[2]
-        if "." in fraction or not whole + fraction or unit not in UNITS or len(whole) > 15 or len(fraction) > 6:
+        if ("." in fraction or not whole + fraction or unit not in UNITS or len(whole) > 15
+                or len(fraction) > 6):
             return None
         part = fractions.Fraction(f"{whole or 0}.{fraction or 0}") * UNITS[unit] * 10**6
         total += int(part)
@@ -78,8 +79,8 @@ def test_spans_in_a_configuration(home):
     for start in range(0, len(SPANS), 90):
         spans = SPANS[start:start + 90]
         home.configure("".join(
-            f"  a{n}: {{ user_id: u, role: admin, refresh_before: 1us, lifetime: {json.dumps(s)} }}\n"
-            for n, s in enumerate(spans)))
+            f"  a{n}: {{ user_id: u, role: admin, refresh_before: 1us, "
+            f"lifetime: {json.dumps(s)} }}\n" for n, s in enumerate(spans)))
         done = subprocess.run(
             [JOTD, "check", "--config", home.config], capture_output=True, text=True)
         assert done.returncode in (0, 78), done
@@ -193,7 +194,8 @@ def test_files_from_the_far_future(home):
 def test_intervals_of_the_watchdog(home, usec):
     home.one(life="1h")
     daemon = home.start(env={
-        "WATCHDOG_USEC": usec, "LISTEN_FDS": usec, "LISTEN_PID": "1", "JOURNAL_STREAM": usec}).ready()
+        "WATCHDOG_USEC": usec, "LISTEN_FDS": usec, "LISTEN_PID": "1",
+        "JOURNAL_STREAM": usec}).ready()
     assert daemon.stop() == 0
 
 
@@ -242,13 +244,14 @@ def in_terminal(columns, arguments):
     ("1 hour 1 minute 1 second", 3661), ("1month", 2_629_800)])
 def test_time_spans(text, seconds):
     """systemd.time(7)."""
-    token = jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "viewer", "--lifetime", text,
-                 env={"S": SECRET}).stdout.strip()
+    token = jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "viewer",
+                 "--lifetime", text, env={"S": SECRET}).stdout.strip()
     claims = claims_of(token)
     assert claims["exp"] - claims["iat"] == seconds
 
 
-@pytest.mark.parametrize("text", ["", " ", "x", "1x", "1.5.5h", "-1h", "1h -5min", ".", "h", "1e3", "+5"])
+@pytest.mark.parametrize("text", [
+    "", " ", "x", "1x", "1.5.5h", "-1h", "1h -5min", ".", "h", "1e3", "+5"])
 def test_what_is_no_time_span(text):
     jotd("mint", "--secret-env", "S", "--user-id", "u", "--role", "viewer", f"--lifetime={text}",
          env={"S": SECRET}, expect=64)

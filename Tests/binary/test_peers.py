@@ -22,7 +22,8 @@ def start(home, **more):
 
 def status(home, target, method="GET"):
     one = connect(home)
-    one.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+    one.sendall(
+        f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
     return int(read_all(one).split()[1])
 
 
@@ -94,8 +95,8 @@ def test_what_a_stranger_writes_does_not_reach_the_log(home):
     daemon.wait_for("no more are reported")
     said = [line for line in daemon.lines if str(STRANGER) in line]
     assert len(said) == 10
-    assert all(line.split(" may not ")[1].startswith(
-        ("rotate an identity of no valid name", "read an identity of no valid name")) for line in said)
+    refusals = ("rotate an identity of no valid name", "read an identity of no valid name")
+    assert all(line.split(" may not ")[1].startswith(refusals) for line in said)
     assert not token.exists() and all(line.isprintable() for line in daemon.lines)
     for mark in ("eyJ", "forged", "mred", "desrever", "xxxx"):
         assert daemon.count(mark) == 0
@@ -111,8 +112,8 @@ def test_who_is_refused_is_called_by_name(home):
 
 
 def test_a_name_service_that_hangs_keeps_nobody_waiting(home):
-    """The refusal is told by number, other callers and rotations do not notice, and once the service
-    is back, names are told."""
+    """The refusal is told by number, other callers and rotations do not notice, and once the
+    service is back, names are told."""
     serve(home, 1, life="3s", before="1s", more="    deliver: [ { file: @/i0.jwt } ]\n")
     hang = home.path("hang")
     hang.touch()

@@ -1,5 +1,5 @@
-"""Where tokens go: file systems that are full or read-only, mounts, links, names of any kind, sticky
-folders."""
+"""Where tokens go: file systems that are full or read-only, mounts, links, names of any kind,
+sticky folders."""
 
 import os
 import socket

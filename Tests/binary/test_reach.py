@@ -36,7 +36,8 @@ def asked(home):
 def test_folders_that_do_not_let_them_pass(home, asked):
     """Root passes everywhere, and of a user without an account nothing is known."""
     said = asked("[ { user: root }, { user: '54321' }, { user: nobody } ]", code=78)
-    assert f"nobody (uid 65534) is allowed here, and cannot connect to {home.path('s')}" in said, said
+    fault = f"nobody (uid 65534) is allowed here, and cannot connect to {home.path('s')}"
+    assert fault in said, said
     assert "may not pass through" in said and "chmod o+x" in said
     assert said.count("is allowed here") == 1 and f"{home.config}:10:" in said, said
     # An operator is told of as well.
@@ -50,7 +51,8 @@ def test_folders_that_do_not_let_them_pass(home, asked):
 def test_a_delivery_that_its_owner_cannot_come_to(home):
     home.path("out").mkdir()
     home.path("out").chmod(0o755)
-    for keys, code in (("owner: nobody", 78), ("group: daemon", 78), ("owner: root", 0), ("mode: '0600'", 0)):
+    for keys, code in (
+            ("owner: nobody", 78), ("group: daemon", 78), ("owner: root", 0), ("mode: '0600'", 0)):
         home.one(deliver=f"[ {{ file: @/out/a.jwt, {keys} }} ]", life="1d", before="1h")
         said = jotd("check", "--config", home.config, expect=code).stderr
         assert (f"for whom it is, may not pass through {home.folder}" in said) == (code == 78), said
@@ -124,8 +126,8 @@ def test_hooks_that_cannot_work(home, asked):
     def hooks(*entries):
         return f"    on_rotate: [ {', '.join(entries).replace('@', str(home.folder))} ]\n"
     said = asked(code=78, hooks=hooks(
-        "{ run: [ @/gone ] }", "{ run: [ @/plain ] }", "{ run: [ @/folder ] }", "{ run: [ @/good ] }",
-        "{ signal: { pid_file: @/run/pid, signal: HUP } }"))
+        "{ run: [ @/gone ] }", "{ run: [ @/plain ] }", "{ run: [ @/folder ] }",
+        "{ run: [ @/good ] }", "{ signal: { pid_file: @/run/pid, signal: HUP } }"))
     for words in ("gone: No such file", "plain: Permission denied", "folder: is not a file"):
         assert words in said, said
     assert said.count("the hook's program") == 3 and f"{home.config}:11:" in said
@@ -142,16 +144,17 @@ def test_hooks_that_cannot_work(home, asked):
 
 
 @pytest.mark.parametrize("mode,words", [
-    ("0660", "whoever is in the group may overwrite the token"), ("0620", "may overwrite the token"),
-    ("0666", "everybody on this host may read the token"), ("0602", "may overwrite the token"),
-    ("0640", "")])
+    ("0660", "whoever is in the group may overwrite the token"),
+    ("0620", "may overwrite the token"), ("0666", "everybody on this host may read the token"),
+    ("0602", "may overwrite the token"), ("0640", "")])
 def test_modes_of_a_token(home, mode, words):
     home.one(deliver=f"[ {{ file: @/a.jwt, mode: '{mode}' }} ]", life="1d", before="1h")
     done = jotd("check", "--config", home.config)
     assert (words in done.stderr) if words else done.stderr == ""
     verdict = "usable, with 1 warning: 1 identity and 1 delivery" if words else (
         "all is well, 1 identity and 1 delivery")
-    assert done.stdout.startswith(f"{home.config}: {verdict}; judged with the rights of "), done.stdout
+    said = f"{home.config}: {verdict}; judged with the rights of "
+    assert done.stdout.startswith(said), done.stdout
 
 
 def test_a_query_socket_for_everybody(home, asked):
@@ -167,7 +170,8 @@ def test_rules_without_a_socket_are_pointed_out(home):
 def mounted(home, script):
     """Runs check in a mount namespace of its own, after `script`, and gives what it says."""
     command = f"{script.replace('@', str(home.folder))} && exec {JOTD} check --config {home.config}"
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True)
     return done.stdout + done.stderr
 
 

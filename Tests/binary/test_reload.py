@@ -1,5 +1,5 @@
-"""A reload is whole or not at all, repairs what was lost, and says what it did; and `check`, `run` and a
-reload refuse the same sockets."""
+"""A reload is whole or not at all, repairs what was lost, and says what it did; and `check`, `run`
+and a reload refuse the same sockets."""
 
 import grp
 import json
@@ -87,7 +87,8 @@ def test_sockets_are_refused_alike_and_located(home, served, keys, words):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may give and write everything")
 def test_what_the_user_may_not_do_is_refused(home, served):
     home.path("mine").mkdir(0o500)
-    foreign = next(g.gr_gid for g in grp.getgrall() if g.gr_gid not in (*os.getgroups(), os.getegid()))
+    own = (*os.getgroups(), os.getegid())
+    foreign = next(g.gr_gid for g in grp.getgrall() if g.gr_gid not in own)
     for keys, words in [("path: @/mine/s", "cannot write there"),
                         (f"path: @/s, group: {foreign}", "it needs CAP_CHOWN")]:
         served.write(keys)

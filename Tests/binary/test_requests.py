@@ -106,7 +106,8 @@ def introspect(home, body, headers=FORM):
     ("token=TOKEN", True), ("token=TOKEN&token_type_hint=access_token", True),
     ("%74oken=TOKEN", True), ("token=TOKEN&required_role=operator", True),
     ("token=TOKEN&required_role=admin", False), ("token=TOKEN&required_role=", 400),
-    ("token=TOKEN&token=TOKEN", 400), ("token=TOKEN&required_role=viewer&required_role=viewer", 400),
+    ("token=TOKEN&token=TOKEN", 400),
+    ("token=TOKEN&required_role=viewer&required_role=viewer", 400),
     ("", 400), ("token", False), ("token=+TOKEN", False), ("token=TOKEN%", 400),
     ("token=%ffTOKEN", 400), ("Token=TOKEN", 400), ("&&token=TOKEN&&", True),
 ])
@@ -161,7 +162,8 @@ def test_a_connection_serves_one_request_after_another(served):
             assert answer.status == status
             answer.read()
     one.close()
-    answer = exchange(served, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False)
+    answer = exchange(
+        served, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False)
     assert b"\r\nConnection: close\r\n" in answer or b"\r\nconnection: close\r\n" in answer
 
 

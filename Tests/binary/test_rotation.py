@@ -49,7 +49,8 @@ class Reader(threading.Thread):
                 exp = claims["exp"]
             if exp - now <= self.before:
                 self.faults.append(f"stale: {exp - now:.3f} s left")
-            if stat.S_IMODE(status.st_mode) != self.mode or (status.st_uid, status.st_gid) != self.owner:
+            if (stat.S_IMODE(status.st_mode) != self.mode
+                    or (status.st_uid, status.st_gid) != self.owner):
                 self.faults.append(f"mode or owner: {status}")
 
     def finish(self):
@@ -119,11 +120,14 @@ def test_a_restart_keeps_tokens_and_does_not_churn(home):
     lambda home: home.path("a.jwt").write_text(jwt.encode(
         claims_of(home.read("a.jwt")), "another secret that is long enough 000")),
     lambda home: home.write_secret("another secret that is long enough 000"),
-    lambda home: home.config.write_text(home.config.read_text().replace("role: operator", "role: viewer")),
-    lambda home: home.config.write_text(home.config.read_text().replace("lifetime: 1d", "lifetime: 2d")),
+    lambda home: home.config.write_text(
+        home.config.read_text().replace("role: operator", "role: viewer")),
+    lambda home: home.config.write_text(
+        home.config.read_text().replace("lifetime: 1d", "lifetime: 2d")),
 ])
 def test_what_no_longer_matches_is_replaced_at_start(home, spoil):
-    home.one(deliver="[ { file: @/a.jwt }, { file: @/b.json, format: json } ]", life="1d", before="1h")
+    home.one(deliver="[ { file: @/a.jwt }, { file: @/b.json, format: json } ]", life="1d",
+             before="1h")
     home.start().ready().stop()
     spoil(home)
     daemon = home.start().ready()
@@ -161,7 +165,8 @@ def test_formats(home):
     assert seconds(known["expires_at"]) == claims["exp"]
     early = claims["exp"] - 3600 - seconds(known["refresh_at"])
     assert 180 <= early <= 901
-    modes = [stat.S_IMODE(home.path(n).stat().st_mode) for n in ("a.jwt", "a.json", "a.env", "a.txt")]
+    modes = [stat.S_IMODE(home.path(n).stat().st_mode)
+             for n in ("a.jwt", "a.json", "a.env", "a.txt")]
     assert modes == [0o600] * 4
 
 

@@ -26,7 +26,8 @@ def test_a_secret_that_a_reload_names_is_watched(home):
     changes = daemon.count("the secret changed")
     second.write_text(OTHER)
     daemon.wait_for("the secret changed", changes + 1)
-    eventually(lambda: accepted(home.read("i0.jwt"), OTHER) and accepted(home.read("i1.jwt"), OTHER))
+    eventually(lambda: accepted(home.read("i0.jwt"), OTHER)
+               and accepted(home.read("i1.jwt"), OTHER))
     home.write_secret("the first one does not count any more, whatever it is")
     time.sleep(0.2)
     assert daemon.count("the secret changed") == changes + 1

@@ -1,4 +1,5 @@
-"""What shells need: `jotd token --wait`, completion, and a help that says what holds without options."""
+"""What shells need: `jotd token --wait`, completion, and a help that says what holds without
+options."""
 
 import contextlib
 import json
@@ -95,7 +96,8 @@ def test_who_has_a_token_waits_for_a_daemon_that_is_not_there_yet(query):
 
 
 def test_wait_outlives_the_daemon(query):
-    """A restart, which keeps the token, an end for longer, and a kill: the token that comes after."""
+    """A restart, which keeps the token, an end for longer, and a kill: the token that comes
+    after."""
     query.serve()
     first = query.start().ready()
     known = query.path("known")
@@ -131,7 +133,8 @@ def test_wait_ends_as_the_other_commands_do(query):
 def test_wait_asks_seldom_while_the_daemon_is_broken(home, broken):
     """Pauses grow: a daemon that fails, or does not hold, is not asked in a circle."""
     asked, times = [], []
-    token = jotd("mint", "--secret-file", home.secret, "--user-id", "u", "--role", "viewer").stdout.strip()
+    token = jotd("mint", "--secret-file", home.secret, "--user-id", "u", "--role", "viewer"
+                 ).stdout.strip()
 
     def behave(connection):
         request = connection.recv(4096)
@@ -219,7 +222,8 @@ def test_names_of_identities_are_completed(query, command):
 
 
 def test_completion_believes_nobody_and_waits_for_nobody(home):
-    evil = {"status": "pass", "identities": {"$(reboot)": {}, "good": {}, "a b": {}, "\x1b[2J": {}, "-x": {}}}
+    evil = {"status": "pass", "identities": {
+        "$(reboot)": {}, "good": {}, "a b": {}, "\x1b[2J": {}, "-x": {}}}
     with daemon(home.path("s"), sends(answer(json.dumps(evil)))):
         assert complete("token", "--socket", home.path("s"), "") == ["good"]
     end = threading.Event()
@@ -237,7 +241,8 @@ def test_the_completion_scripts_know_files_and_names(shell):
 
 
 def test_bash_completes_for_real(query, tmp_path):
-    """In a bash that has the script: names after a command, files after an option that takes one."""
+    """In a bash that has the script: names after a command, files after an option that takes
+    one."""
     query.serve()
     query.start().ready()
     script = tmp_path / "completion"
@@ -255,7 +260,8 @@ def test_bash_completes_for_real(query, tmp_path):
             $(complete -p jotd | sed 's/.*-F \\([^ ]*\\).*/\\1/') jotd {words[-1]!r} {words[-2]!r}
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
-        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            ["bash", "-c", code], capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout.split(), done.stderr
     words, error = offered(f"jotd token --socket {query.path('s')} ")
     assert {"a", "b"} <= set(words), (words, error)

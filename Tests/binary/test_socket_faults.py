@@ -1,5 +1,6 @@
-"""Every system call that serves a caller fails once, in every way that its manual page knows, on each
-kind of socket; and every one that runs a hook. Whoever comes next is served, and tokens rotate."""
+"""Every system call that serves a caller fails once, in every way that its manual page knows, on
+each kind of socket; and every one that runs a hook. Whoever comes next is served, and tokens
+rotate."""
 
 import collections
 import contextlib
@@ -34,8 +35,8 @@ ERRORS = {
 # These fail for a wrong argument only, or do not fail in any way that counts.
 UNFAILING = {"close", "gettid", "futex", "timerfd_settime", "ioctl", "madvise", "mmap", "munmap",
              "mprotect", "brk", "restart_syscall", "rt_sigsuspend", "sched_yield", "getuid"}
-# What may end the process, to be started again: SwiftNIO reads once more where a caller has hung up,
-# and gives up when there is neither an end nor an error, which the kernel never does.
+# What may end the process, to be started again: SwiftNIO reads once more where a caller has hung
+# up, and gives up when there is neither an end nor an error, which the kernel never does.
 FATAL = [("read", "error=EAGAIN")]
 KINDS = ("query", "token", "credential")
 
@@ -144,7 +145,8 @@ RUNNING = {
 
 
 def test_every_call_that_runs_a_hook_fails():
-    """It runs or is reported as failed, leaves no process and no descriptor, and runs the next time."""
+    """It runs or is reported as failed, leaves no process and no descriptor, and runs the next
+    time."""
     def check(case):
         with house(DISK) as home:
             home.deliver(FILE)

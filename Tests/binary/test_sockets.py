@@ -135,7 +135,8 @@ def test_the_credential_socket_says_no_with_more_than_a_credential_may_have(home
     home.one()
     home.config.write_text(home.config.read_text().replace(
         "identities:", f"socket: {{ path: {home.path('s')}, credentials: {home.path('c')} }}\n"
-        "identities:", 1).replace("    deliver:", "    allow: [ { unit: ok.service } ]\n    deliver:"))
+        "identities:", 1).replace(
+        "    deliver:", "    allow: [ { unit: ok.service } ]\n    deliver:"))
     daemon = home.start().ready()
 
     def ask(name):
@@ -154,8 +155,9 @@ def test_the_credential_socket_says_no_with_more_than_a_credential_may_have(home
     assert ask(f"\0{tag}1/unit/ok.service/a").decode() == home.read("a.jwt")
     for number, bad in enumerate([
         None, f"\0{tag}/unit/other.service/a", f"\0{tag}/unit/ok.service/b",
-        f"\0{tag}/unit/ok.service/a/x", f"\0{tag}/user/ok.service/a", f"\0xyz{tag}/unit/ok.service/a",
-        f"\0/unit/ok.service/a", f"\0{tag}/unit//a", f"\0{tag}/unit/ok.service/",
+        f"\0{tag}/unit/ok.service/a/x", f"\0{tag}/user/ok.service/a",
+        f"\0xyz{tag}/unit/ok.service/a", f"\0/unit/ok.service/a", f"\0{tag}/unit//a",
+        f"\0{tag}/unit/ok.service/",
         f"\0{tag}/unit/ok.service/a\0", f"\0{tag}/unit/\xff/a".encode("latin-1"),
     ]):
         answer = ask(bad)

@@ -19,8 +19,9 @@ import pytest
 from conftest import JOTD, PATIENCE, claims_of, eventually, jotd, many, with_socket
 from test_false_daemons import answer, asked, daemon, sends
 
-LONG = ("/run/camera/tokens/front-door.jwt: writing hangs: is its file system, or the disk under it, in "
-        "trouble? What is delivered elsewhere is not concerned, and every word of this has to be read")
+LONG = ("/run/camera/tokens/front-door.jwt: writing hangs: is its file system, or the disk under "
+        "it, in trouble? What is delivered elsewhere is not concerned, and every word of this has "
+        "to be read")
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -29,7 +30,8 @@ def on_terminal(columns, lines, *arguments, until=None):
     """What a command prints on a terminal of this size, to its end or until it printed `until`."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    process = subprocess.Popen([JOTD, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [JOTD, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     text, end = b"", time.monotonic() + PATIENCE
     while time.monotonic() < end and (until is None or until not in text):
@@ -48,7 +50,8 @@ def on_terminal(columns, lines, *arguments, until=None):
 
 
 def at(seconds):
-    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds + 0.9)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    moment = now + datetime.timedelta(seconds=seconds + 0.9)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -67,7 +70,8 @@ def report():
         "yard": identity("missing", 60, "mkdir: no", 1)}}
 
 
-@pytest.mark.parametrize("columns,lines", [(60, 20), (40, 10), (80, 24), (99, 30), (100, 30), (200, 50)])
+@pytest.mark.parametrize("columns,lines", [
+    (60, 20), (40, 10), (80, 24), (99, 30), (100, 30), (200, 50)])
 def test_nothing_is_lost_at_any_width(asked, columns, lines):
     with daemon(asked.path, sends(answer(json.dumps(report())))):
         text = on_terminal(columns, lines, "status", "--config", asked.config)
@@ -118,7 +122,8 @@ def moment(text):
 
 
 def test_the_token_in_use_and_the_newest_are_two(home_in_memory):
-    """A folder that nothing can be written to keeps the old token while the other has the new one."""
+    """A folder that nothing can be written to keeps the old token while the other has the new
+    one."""
     home = home_in_memory
     home.path("d").mkdir()
     home.one(deliver="[ { file: @/a.jwt }, { file: @/d/a.jwt } ]", life="1h 30min", before="2.5s")
@@ -129,10 +134,12 @@ def test_the_token_in_use_and_the_newest_are_two(home_in_memory):
     home.start(prefix=powerless).ready()
 
     def told():
-        return json.loads(jotd("status", "--json", "--config", home.config).stdout)["identities"]["a"]
+        done = jotd("status", "--json", "--config", home.config)
+        return json.loads(done.stdout)["identities"]["a"]
     first = told()
     claims = claims_of(home.read("a.jwt"))
-    assert moment(first["in_use"]["expires_at"]) == moment(first["newest"]["expires_at"]) == claims["exp"]
+    assert moment(first["in_use"]["expires_at"]) == claims["exp"]
+    assert moment(first["newest"]["expires_at"]) == claims["exp"]
     assert moment(first["newest"]["issued_at"]) == claims["iat"]
     assert first["newest"]["refresh_at"] == first["refresh_at"]
     assert first["expires_at"] == first["in_use"]["expires_at"]

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""A hostile caller: misbehaves on the sockets of a jotd in one of many ways, for a bounded time, and
-prints how many times it did. `attacks.py WAY FOLDER SECONDS [UID]` plays it by hand, against the
-sockets that test_hostile.py makes in a folder: s (queries), t (tokens) and c (credentials)."""
+"""A hostile caller: misbehaves on the sockets of a jotd in one of many ways, for a bounded time,
+and prints how many times it did. `attacks.py WAY FOLDER SECONDS [UID]` plays it by hand, against
+the sockets that test_hostile.py makes in a folder: s (queries), t (tokens) and c (credentials)."""
 
 import array
 import errno
@@ -76,7 +76,8 @@ def dying(at):
             for _ in range(50):
                 one = at.dial(at.query)
                 if one:
-                    at.say(one, at.random.choice([METRICS * 50, HEALTH[:-3], form(b"token=", 90_000)]))
+                    at.say(one, at.random.choice(
+                        [METRICS * 50, HEALTH[:-3], form(b"token=", 90_000)]))
                     one.detach()
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
@@ -119,8 +120,8 @@ def a_byte_a_second(at):
 
 @way
 def tiny_buffers(at):
-    at.crowd(at.query, 400, METRICS * 10, lambda one: at.say(one, METRICS) and read_some(one, 64) is not None,
-             small=True)
+    at.crowd(at.query, 400, METRICS * 10,
+             lambda one: at.say(one, METRICS) and read_some(one, 64) is not None, small=True)
 
 
 # The huge and the odd
@@ -151,7 +152,8 @@ def huge(at):
 
 ODD = [
     b"GET /health HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
-    b"POST /introspect HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 90000\r\n\r\n",
+    b"POST /introspect HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    b"Content-Length: 90000\r\n\r\n",
     b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -159,22 +161,26 @@ ODD = [
     b"CONNECT jotd:80 HTTP/1.1\r\nHost: jotd\r\n\r\n" + HEALTH,
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" * 100,
     b"GET /health\r\n", b"GET /health HTTP/0.9\r\n\r\n", b"GET /health HTTP/1.0\r\n\r\n",
-    b"GET /health HTTP/9.9\r\n\r\n", b"get /health http/1.1\r\n\r\n", b"GET  /health  HTTP/1.1\r\n\r\n",
+    b"GET /health HTTP/9.9\r\n\r\n", b"get /health http/1.1\r\n\r\n",
+    b"GET  /health  HTTP/1.1\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", b"TRACE /health HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET http://user:word@jotd/health HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET //health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /../../health HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /%68ealth%00%0a%1b%5b31m HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /v1/identities/%e2%80%ae%e2%81%a6%c2%9b31m%ff%fe/token HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /v1/identities/../s0/token HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /v1/identities/s0/token?wait=0.999999y&min_validity=0.999999y HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /v1/identities/s0/token?wait=0.999999y&min_validity=0.999999y HTTP/1.1\r\n"
+    b"Host: x\r\n\r\n",
     b"GET /v1/identities/shared/token?min_validity=0.999999y HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /v1/identities/shared/token?wait=584542y HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n",
     b"GET /v1/identities/shared/token?wait=-1s HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n",
-    b"GET /v1/identities/shared/token?wait=" + b"9" * 4_000 + b"y HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n",
+    b"GET /v1/identities/shared/token?wait=" + b"9" * 4_000
+    + b"y HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n",
     b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",
     b"GET /health HTTP/1.1\nHost: x\n\n", b"GET /health HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
     b"GET /hea\0lth HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /health HTTP/1.1\r\nX\0: y\r\n\r\n",
-    b"GET /health HTTP/1.1\r\nHost : x\r\n\r\n", b"GET /health HTTP/1.1\r\nX: \0\x01\x7f\xff\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost : x\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nX: \0\x01\x7f\xff\r\n\r\n",
     b"GET /health HTTP/1.1\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(5_000)) + b"\r\n",
     b"GET /health HTTP/1.1\r\n" + b"a:\r\n" * 90 + b"\r\n",
     b"GET /health?" + b"&" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -182,12 +188,15 @@ ODD = [
     b"POST /introspect HTTP/1.1\r\nContent-Length: 6\r\nContent-Length: 7\r\n\r\ntoken=x",
     b"POST /introspect HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     b"POST /introspect HTTP/1.1\r\nContent-Length: 99999999999999999999999999\r\n\r\n",
-    b"POST /introspect HTTP/1.1\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HEALTH,
+    b"POST /introspect HTTP/1.1\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"0\r\n\r\n" + HEALTH,
     b"POST /introspect HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
     b"POST /introspect HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nx\r\n",
     b"POST /introspect HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"\0" * 9_000, b"\xff\xfe\xfd\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
+    b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+    b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\0" * 9_000, b"\xff\xfe\xfd\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
     b"\r\n\r\n\r\n" + HEALTH, b"SSH-2.0-OpenSSH_9.2\r\n",
 ]
 
@@ -239,13 +248,15 @@ def flood(name, request, count=1_000):
 
 
 def form(body, length=None):
-    return (b"POST /introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    return (b"POST /introspect HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n"
             b"Content-Length: %d\r\n\r\n" % (len(body) if length is None else length) + body)
 
 
 # A token as it could be, in every way that could reach a terminal; and one as long as one may be.
-SPELT = urllib.parse.quote("\n\x1b[31m\u202e\u2066eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoieCJ9."
-                           "c2lnbmF0dXJlIHRoYXQgaXMgYXMgbG9uZyBhcyBvbmU")
+SPELT = urllib.parse.quote(
+    "\n\x1b[31m\u202e\u2066eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoieCJ9."
+    "c2lnbmF0dXJlIHRoYXQgaXMgYXMgbG9uZyBhcyBvbmU")
 LARGE = form(b"token=" + b"%41" * 32_000)
 
 flood("health", lambda: HEALTH)
@@ -253,8 +264,10 @@ flood("metrics", lambda: METRICS)
 flood("identities", lambda: GET.format("/v1/identities", "").encode())
 flood("introspection", lambda: LARGE, 200)
 flood("tokens", lambda: GET.format("/v1/identities/shared/token", "").encode())
-flood("min_validity", lambda: GET.format("/v1/identities/shared/token?min_validity=29999ms", "").encode())
-flood("waits", lambda: GET.format("/v1/identities/shared/token?wait=1ms", 'If-None-Match: *\r\n').encode())
+flood("min_validity", lambda: GET.format(
+    "/v1/identities/shared/token?min_validity=29999ms", "").encode())
+flood("waits", lambda: GET.format(
+    "/v1/identities/shared/token?wait=1ms", 'If-None-Match: *\r\n').encode())
 flood("refusals", lambda: random.choice(
     [f"POST /v1/identities/{SPELT}/rotate", f"GET /v1/identities/{SPELT}/token", "POST /v1/reload",
      "GET /v1/identities/" + SPELT * 50, f"POST /v1/identities/s{random.randrange(10)}/rotate"]

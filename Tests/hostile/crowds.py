@@ -1,4 +1,5 @@
-"""What hostile callers are made of: a bounded time, connections that never block, and crowds of them."""
+"""What hostile callers are made of: a bounded time, connections that never block, and crowds of
+them."""
 
 import errno
 import itertools

@@ -115,7 +115,8 @@ class Honest:
 
     def health(self, _):
         status, _, body = self.query("/health")
-        assert status == 200 and json.loads(body)["status"] in ("pass", "warn"), (status, body[:300])
+        assert status == 200 and json.loads(body)["status"] in ("pass", "warn"), (
+            status, body[:300])
 
     def caller(self):
         """Another user: health, its own token in every way, and a judgement on it."""

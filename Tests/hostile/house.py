@@ -101,7 +101,8 @@ class House:
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL if listening is None else listening,
-            env={**os.environ, **({"LISTEN_FDS": "1", "LISTEN_FDNAMES": "query"} if listening else {})},
+            env={**os.environ,
+                 **({"LISTEN_FDS": "1", "LISTEN_FDNAMES": "query"} if listening else {})},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard)), **user)
         self.group.take(self.process.pid)
         (self.folder / "pid").write_text(str(self.process.pid))
@@ -245,7 +246,8 @@ class Callers:
         self.all = {
             role: subprocess.Popen(
                 [sys.executable, HERE / "honest.py", role, house.folder,
-                 str(HONEST if role == "caller" else os.geteuid()), str(longest), "patient" if is_patient else "once"],
+                 str(HONEST if role == "caller" else os.geteuid()), str(longest),
+                 "patient" if is_patient else "once"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for role in roles}
         house.callers += self.all.values()

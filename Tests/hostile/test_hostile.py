@@ -1,6 +1,7 @@
-"""jotd among hostile callers: each way to misbehave in turn, then crowds of several users, then all of
-it at the start, in a reload and in a stop. Readers find whole, fresh tokens at every moment; a crowd
-of one user costs another at most a second; what the attack took is given back; little is logged.
+"""jotd among hostile callers: each way to misbehave in turn, then crowds of several users, then all
+of it at the start, in a reload and in a stop. Readers find whole, fresh tokens at every moment; a
+crowd of one user costs another at most a second; what the attack took is given back; little is
+logged.
 
 As root, everybody is a user of their own. As an ordinary user, all are that user: then the promises
 of one user to another cannot be seen, and are not looked at. JOTD is the program."""
@@ -95,7 +96,8 @@ def check_recovery(house):
 
 
 def check_log(house, since, users):
-    """A bounded number of lines, none of which steers a terminal, holds a token or goes on for ever."""
+    """A bounded number of lines, none of which steers a terminal, holds a token or goes on for
+    ever."""
     for line in house.lines[since:]:
         assert line.isprintable(), f"a line steers the terminal: {line!r:.300}"
         assert "eyJ" not in line and "c2lnbmF0dXJl" not in line, "a line holds a token"
@@ -105,7 +107,8 @@ def check_log(house, since, users):
 
 
 def attack(house, ways, users, seconds=TIME, processes=2, may_refuse=False):
-    """Lets all callers loose, and looks at what became of it. `may_refuse` a unit its credential?"""
+    """Lets all callers loose, and looks at what became of it. `may_refuse` a unit its
+    credential?"""
     house.samples.clear()
     since, runs, began = house.mark(), house.hook_runs(), time.monotonic()
     callers = Callers(house, EVERYBODY, COST + house.quiet.slowest)
@@ -122,7 +125,8 @@ def attack(house, ways, users, seconds=TIME, processes=2, may_refuse=False):
     check_log(house, since, len(users))
     if "rotating" not in ways:
         # Tokens are issued at whole seconds: another one in the same second would live no longer.
-        assert house.rotations("shared", since) <= took + 3, (house.rotations("shared", since), took)
+        assert house.rotations("shared", since) <= took + 3, (
+            house.rotations("shared", since), took)
     # Each run gathers for a tenth of a second.
     assert house.hook_runs() - runs <= 10 * took + 3, (house.hook_runs() - runs, took)
     house.failed = False
@@ -130,7 +134,8 @@ def attack(house, ways, users, seconds=TIME, processes=2, may_refuse=False):
 
 OF_ROOT = {name for name in WAYS if name.startswith("credential")} | {"rotating"}
 # An ordinary user is the daemon's own, and is refused nothing.
-OF_USERS = [name for name in WAYS if name not in OF_ROOT and (IS_ROOT or name != "flooding_refusals")]
+OF_USERS = [name for name in WAYS
+            if name not in OF_ROOT and (IS_ROOT or name != "flooding_refusals")]
 
 
 @pytest.mark.parametrize("name", OF_USERS)
@@ -141,15 +146,15 @@ def test_one_user(house, name):
 @needs_root
 @pytest.mark.parametrize("name", [name for name in WAYS if name in OF_ROOT])
 def test_root(house, name):
-    """Who may connect to the credential socket, and rotate: root's own mistakes. A unit can be refused
-    where root leaves no room, and is never given an empty credential."""
+    """Who may connect to the credential socket, and rotate: root's own mistakes. A unit can be
+    refused where root leaves no room, and is never given an empty credential."""
     attack(house, [name], [0], may_refuse=True)
 
 
 @pytest.mark.parametrize("count", [2, 10] if IS_ROOT else [1])
 def test_crowds_of_several_users(house, count):
-    """Every connection that there is room for, by users who help each other: silent, in the middle of a
-    request, held, and never content."""
+    """Every connection that there is room for, by users who help each other: silent, in the middle
+    of a request, held, and never content."""
     ways = ["half_a_body", "flooding_health"] if count == 2 else ["silent", "held"]
     attack(house, ways, HOSTILE[:count], 2 * TIME, processes=1)
 
@@ -253,7 +258,8 @@ def test_during_reloads(house):
     assert ask(house.folder / at, "/v1/reload", "POST")[0] == 200
     # An operator that monitors reads the configuration, and finds it refused at every other time.
     seen.get("operator", {"faults": []})["faults"] = [
-        fault for fault in seen.get("operator", {"faults": []})["faults"] if "jotd health" not in fault]
+        fault for fault in seen.get("operator", {"faults": []})["faults"]
+        if "jotd health" not in fault]
     check_callers(seen, house)
     check_recovery(house)
     # A refused reload says why on a line, or on several.

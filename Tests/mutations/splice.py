@@ -15,7 +15,8 @@ The sources themselves know nothing of this. Swift as swift-format writes it, an
 import re
 
 # What the body of is replaced: functions, and properties that are computed or have accessors.
-SWIFT = re.compile(r"(?<![.\w])(func|init[?]?|subscript)\b|\bdeinit\b|\bvar \w+: [^=]*$|\b(get|set|didSet)\b")
+SWIFT = re.compile(r"(?<![.\w])(func|init[?]?|subscript)\b|\bdeinit\b|\bvar \w+: [^=]*$"
+                   r"|\b(get|set|didSet)\b")
 SWIFT_TYPE = re.compile(r"\b(class|struct|enum|extension|protocol|actor)\b")
 C = re.compile(r"\)\s*$")
 

@@ -1,5 +1,5 @@
-// Linked into what is built with the address sanitizer, and into nothing else, with --wrap: the leak
-// check where the daemon ends, and what it cannot know by itself.
+// Linked into what is built with the address sanitizer, and into nothing else, with --wrap: the
+// leak check where the daemon ends, and what it cannot know by itself.
 #include <openssl/crypto.h>
 #include <sanitizer/lsan_interface.h>
 #include <string.h>

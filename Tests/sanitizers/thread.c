@@ -1,5 +1,5 @@
-// Linked into what is built with the thread sanitizer, and into nothing else: two things of Swift 6.3
-// that the sanitizer does not know. It is told of them; nothing of jotd is suppressed.
+// Linked into what is built with the thread sanitizer, and into nothing else: two things of Swift
+// 6.3 that the sanitizer does not know. It is told of them; nothing of jotd is suppressed.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>

@@ -28,8 +28,8 @@ SECRETS = [f"a secret of the soak that is long enough, number {n}" for n in rang
 COUNT = 300
 BEFORE = 1
 FORMATS = ["token", "env", "json", "header"]
-# A token of a long spread: 2 % of the window before its threshold is more than a busy machine is late.
-# Its rotations are few; those of the others are what the soak is made of.
+# A token of a long spread: 2 % of the window before its threshold is more than a busy machine is
+# late. Its rotations are few; those of the others are what the soak is made of.
 STEADY, STEADY_LIFE, STEADY_BEFORE = 4, 30, 2
 EARLY = 0.02 * (STEADY_LIFE - STEADY_BEFORE)
 # At most: a worker for each delivery under way, one for each hook, and a dozen (Limits).
@@ -177,7 +177,8 @@ class Soak:
     def misbehave(self, state):
         """Silent, half, broken and hasty clients: twenty at a time."""
         crowd = []
-        for say in [b"", b"GET /heal", b"\0\xff garbage\r\n\r\n", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"] * 5:
+        for say in [b"", b"GET /heal", b"\0\xff garbage\r\n\r\n",
+                    b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"] * 5:
             one = socket.socket(socket.AF_UNIX)
             one.connect(str(self.folder / state.choice(["s", "out/s0.sock"])))
             try:

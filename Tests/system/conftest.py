@@ -33,7 +33,8 @@ def eventually(condition, within=20.0, every=0.05):
 
 def children(pid):
     try:
-        return [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(c) for c in text.split()]
     except OSError:
         return []
 
@@ -109,7 +110,8 @@ while status=0; (boot) || status=$?; [ $status = 133 ]; do :; done  # 133: it as
 
     def _leader(self):
         assert self.process.poll() is None, (self.folder / "console").read_text()
-        for child in (leader for nspawn in children(self.process.pid) for leader in children(nspawn)):
+        nspawns = children(self.process.pid)
+        for child in (leader for nspawn in nspawns for leader in children(nspawn)):
             try:
                 status = pathlib.Path(f"/proc/{child}/status").read_text()
             except OSError:

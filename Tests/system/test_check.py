@@ -41,7 +41,8 @@ def host(installed):
     installed.sh("rm -rf /etc/systemd/system/jotd.service.d; systemctl daemon-reload")
     installed.write(CONFIG, before[CONFIG])
     installed.write(SECRET, before[SECRET], 0o600)
-    assert installed.sh("systemctl list-units --all --plain --no-legend 'jotd-check-*'").stdout == ""
+    units = installed.sh("systemctl list-units --all --plain --no-legend 'jotd-check-*'").stdout
+    assert units == ""
 
 
 def test_nothing_is_wrong_with_what_the_readme_installs(host):
@@ -122,7 +123,8 @@ def test_a_folder_for_which_readwritepaths_is_missing_and_one_of_root(host):
 def test_a_folder_that_the_unit_names_and_that_is_not_there(host):
     host.drop_in("ReadWritePaths=/var/lib/nowhere")
     said = host.check(78)
-    assert "systemd cannot start jotd.service" in said and "/var/lib/nowhere (ReadWritePaths=)" in said
+    assert "systemd cannot start jotd.service" in said
+    assert "/var/lib/nowhere (ReadWritePaths=)" in said
 
 
 @pytest.mark.parametrize("deliver", [
@@ -171,7 +173,8 @@ def test_a_user_who_may_ask_and_cannot_connect(host):
 
 
 def test_hooks_that_cannot_work(host):
-    host.one(extra="    on_rotate: [ { run: [ /usr/bin/not-there, x ] }, { run: [ /etc/passwd ] },\n"
+    host.one(extra="    on_rotate: [ { run: [ /usr/bin/not-there, x ] }, "
+                   "{ run: [ /etc/passwd ] },\n"
                    "      { signal: { pid_file: /run/nowhere/pid, signal: HUP } },\n"
                    "      { reload: not-there.service } ]\n")
     lines = host.check(78).splitlines()
@@ -179,14 +182,16 @@ def test_hooks_that_cannot_work(host):
         "/usr/bin/not-there: No such file", "/etc/passwd: Permission denied",
         "/run/nowhere/pid", "not-there.service")}
     assert all(len(lines) == 1 for lines in found.values()), lines
-    assert "(warning)" in found["/run/nowhere/pid"][0] and "(warning)" in found["not-there.service"][0]
+    assert "(warning)" in found["/run/nowhere/pid"][0]
+    assert "(warning)" in found["not-there.service"][0]
 
 
 def test_modes_for_everybody(host):
     host.one("{ file: /run/jotd/a.jwt, mode: '0666' }",
              socket="{ path: /run/jotd/jotd.sock, mode: '0666' }")
     said = host.check()
-    assert "usable, with 2 warnings: 1 identity and 1 delivery" in said and "all is well" not in said
+    assert "usable, with 2 warnings: 1 identity and 1 delivery" in said
+    assert "all is well" not in said
     assert said.count("everybody on this host") == 2, said
 
 
@@ -204,8 +209,8 @@ def test_a_drop_in_is_followed_and_does_not_make_it_go_round_in_circles(host):
                  "CapabilityBoundingSet=CAP_DAC_OVERRIDE")
     assert "judged with the rights of jotd.service, as root (uid 0)" in host.check()
     # A specifier, continued lines, and what is taken back.
-    host.drop_in("ReadWritePaths=/nowhere\nReadWritePaths=\nReadWritePaths=%t/jotd \\\n# no\n  -/a\n"
-                 "Environment=A=%%")
+    host.drop_in("ReadWritePaths=/nowhere\nReadWritePaths=\n"
+                 "ReadWritePaths=%t/jotd \\\n# no\n  -/a\nEnvironment=A=%%")
     assert AS_THE_SERVICE in host.check()
     # What systemd does not know, it passes over; and so does this, and says so.
     host.drop_in("ReadWritePath=/var/lib/camera\nNoSuchThing=1")

@@ -117,6 +117,6 @@ def test_each_way_to_a_token_leads_into_the_service(camera):
 
 def test_a_token_of_another_secret_is_not_let_in(camera):
     """So that the other tests show something."""
-    camera.sh("echo CAMERA_TOKEN=$(jotd mint --secret-file <(jotd secret) --user-id x --role admin) "
-              "> /run/jotd/client.env; systemctl start by-environment")
+    camera.sh("echo CAMERA_TOKEN=$(jotd mint --secret-file <(jotd secret) "
+              "--user-id x --role admin) > /run/jotd/client.env; systemctl start by-environment")
     eventually(lambda: ["Signature", "verification", "failed"] in logins(camera, "by-environment"))

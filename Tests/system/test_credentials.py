@@ -14,9 +14,9 @@ socket:
   credentials: /run/jotd/credentials.sock
   mode: "0666"
 identities:
-  one: { user_id: u1, role: viewer, allow: [ { unit: client-one.service }, { unit: 'esc@a-b\\x2fc.service' } ] }
+  one: { user_id: u1, role: viewer, allow: [ { unit: client-one.service }, ESCAPED ] }
   two: { user_id: u2, role: viewer, allow: [ { unit: client-two.service } ] }
-"""
+""".replace("ESCAPED", r"{ unit: 'esc@a-b\x2fc.service' }")
 CLIENT = """
 [Service]
 Type=oneshot

@@ -110,7 +110,8 @@ def test_the_commands_of_the_readme_uninstall_jotd(installed):
         installed.sh(BY_HAND + "make uninstall; systemctl daemon-reload")
         assert installed.show("MainPID") == pid and installed.show("ActiveState") == "active", (
             "uninstall stops nothing")
-        installed.sh(BY_HAND + "make install; systemctl daemon-reload; systemctl enable jotd.socket")
+        installed.sh(BY_HAND + "make install; systemctl daemon-reload; "
+                     "systemctl enable jotd.socket")
         for line in commands("Uninstall it"):
             installed.sh(BY_HAND + line)
         for question in ("list-units --all", "list-unit-files"):

@@ -36,7 +36,8 @@ def config(life, before="0"):
 
 @pytest.fixture
 def client(configured):
-    """Starts jotd with a configuration, and the shipped example of a client, which may be stopped."""
+    """Starts jotd with a configuration, and the shipped example of a client, which may be
+    stopped."""
     containers = []
 
     def start(text):
@@ -58,8 +59,8 @@ def client(configured):
 
 def starts(container):
     """How often the client was started since the last boot."""
-    text = container.sh("journalctl --sync; journalctl -b -o cat --no-pager UNIT=camera-client.service"
-                        ).stdout
+    text = container.sh("journalctl --sync; journalctl -b -o cat --no-pager "
+                        "UNIT=camera-client.service").stdout
     return text.count("Started camera-client.service")
 
 
@@ -155,7 +156,8 @@ def expiry(text):
 
 
 def test_a_client_comes_back_by_itself_after_an_outage(client):
-    """One that ends meanwhile, and cannot start: however often systemd tries, that is not the end."""
+    """One that ends meanwhile, and cannot start: however often systemd tries, that is not the
+    end."""
     container = client(config("3s", "1s"))
     soon = "/run/systemd/system/camera-client.service.d"
     container.write(f"{soon}/soon.conf", "[Service]\nRestartSec=100ms\n")
@@ -226,13 +228,15 @@ def test_a_token_is_kept_over_a_restart_of_jotd_and_so_is_its_client(client):
     count, before = starts(container), credential(container)
     container.sh("systemctl restart jotd; sleep 1")
     assert credential(container) == before == token(container) and starts(container) == count
-    # What another run handed out is not known: it is restarted once too often, and never too rarely.
+    # What another run handed out is not known: it is restarted once too often, and never too
+    # rarely.
     rotate(container)
     eventually(lambda: credential(container) == token(container) != before)
 
 
 def test_the_credential_of_the_readme_is_renewed(client):
-    """With the configuration and the unit that stand there, and with those in the shipped example."""
+    """With the configuration and the unit that stand there, and with those in the shipped
+    example."""
     text = (ROOT / "README.md").read_text().split("A **systemd unit** can have")[1]
     [configuration] = re.findall(r"^```yaml\n(.*?)^```", text.split("### ")[0], re.M | re.S)
     [unit] = re.findall(r"^```ini\n(.*?)^```", text.split("### ")[0], re.M | re.S)
@@ -251,7 +255,8 @@ def test_the_credential_of_the_readme_is_renewed(client):
 
 
 def may(container, verb, unit):
-    return container.sh(f"runuser -u jotd -- systemctl --no-ask-password {verb} {unit}", check=False)
+    return container.sh(
+        f"runuser -u jotd -- systemctl --no-ask-password {verb} {unit}", check=False)
 
 
 def test_the_rule_allows_what_the_hooks_need_and_nothing_else(client):
@@ -266,8 +271,8 @@ def test_the_rule_allows_what_the_hooks_need_and_nothing_else(client):
                        ("enable", "camera-client"), ("daemon-reload", "")]:
         done = may(container, verb, unit)
         assert done.returncode != 0, (verb, unit)
-    done = container.sh("runuser -u camera -- systemctl --no-ask-password try-restart camera-client",
-                        check=False)
+    done = container.sh(
+        "runuser -u camera -- systemctl --no-ask-password try-restart camera-client", check=False)
     assert done.returncode != 0
     assert container.show("ActiveState", "camera-client") == "active"
 
@@ -281,7 +286,8 @@ def test_the_rule_follows_the_configuration(client):
     odd = r"a\x2fb-@x.service"
     container.write(r"/run/systemd/system/a\x2fb-@.service", "[Service]\nExecStart=/bin/true\n")
     container.write("/etc/jotd/jotd.yaml", text.replace(
-        "restart: camera-client.service }", f"reload: camera-client.service }}, {{ restart: '{odd}' }}"))
+        "restart: camera-client.service }",
+        f"reload: camera-client.service }}, {{ restart: '{odd}' }}"))
     container.sh("systemctl daemon-reload; systemctl reload jotd")
     eventually(lambda: may(container, "try-restart", "camera-client").returncode)
     # This client cannot be reloaded; but it may be asked to.
@@ -290,7 +296,8 @@ def test_the_rule_follows_the_configuration(client):
     # A wrong configuration leaves the rule as it is, and so does one that others can write.
     before = container.sh(f"cat {RULE}").stdout
     for words in ("echo nonsense: true >> /etc/jotd/jotd.yaml", "chown jotd /etc/jotd/jotd.yaml"):
-        container.write("/etc/jotd/jotd.yaml", text.replace("camera-client.service }", "dbus.service }"))
+        container.write(
+            "/etc/jotd/jotd.yaml", text.replace("camera-client.service }", "dbus.service }"))
         container.sh(f"{words}; systemctl reload jotd", check=False)
         assert container.sh(f"cat {RULE}").stdout == before
     container.sh("chown root /etc/jotd/jotd.yaml")
@@ -301,8 +308,9 @@ def test_the_rule_follows_the_configuration(client):
 
 def test_the_rule_is_written_through_no_link(client):
     container = client(config("1h"))
-    container.sh(f"systemctl stop jotd; echo mine > /etc/precious; rm {RULE}; cd /etc/polkit-1/rules.d; "
-                 f"ln -s /etc/precious {RULE}; ln -s /etc/precious .50-jotd-hooks.new")
+    container.sh(f"systemctl stop jotd; echo mine > /etc/precious; rm {RULE}; "
+                 f"cd /etc/polkit-1/rules.d; ln -s /etc/precious {RULE}; "
+                 "ln -s /etc/precious .50-jotd-hooks.new")
     container.sh("systemctl start jotd")
     assert container.sh("cat /etc/precious; rm /etc/precious").stdout == "mine\n"
     assert container.sh(f"stat -c %F {RULE}").stdout == "regular file\n"

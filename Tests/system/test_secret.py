@@ -98,7 +98,8 @@ def test_nobody_but_jotds_own_user_and_root_can_read_the_secret(service):
         done = service.sh(f"cd /proc/{pid}; runuser -u jotd -- {look}", check=False)
         assert "Permission denied" in done.stderr, (look, done)
     limits = service.sh(f"cat /proc/{pid}/limits").stdout
-    assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
+    of_core = [line.split()[4:6] for line in limits.splitlines() if "core file" in line]
+    assert of_core == [["0", "0"]]
     service.sh("systemctl kill -s SEGV jotd")
     eventually(lambda: service.show("MainPID") not in (pid, "0")
                and service.show("SubState") == "running")

@@ -156,8 +156,8 @@ def test_a_reload_lets_systemd_have_its_socket_where_the_service_cannot_write(in
     installed.write(drop_in, "[Socket]\nListenStream=\nListenStream=/run/query.sock\n")
     installed.write(CONFIG, good.replace("/run/jotd/jotd.sock", "/run/query.sock"))
     try:
-        installed.sh("systemctl stop jotd; systemctl daemon-reload; systemctl start jotd.socket jotd; "
-                     "systemctl reload jotd")
+        installed.sh("systemctl stop jotd; systemctl daemon-reload; "
+                     "systemctl start jotd.socket jotd; systemctl reload jotd")
         assert "configuration reloaded: 1 unchanged" in installed.said()
     finally:
         installed.write(CONFIG, good)
@@ -192,8 +192,8 @@ def test_a_refused_start_is_an_error_in_the_journal_with_what_to_do(installed):
         # Another one, by hand, with the same configuration.
         installed.write(CONFIG, good)
         installed.sh("systemctl reset-failed jotd; systemd-run -q --unit=other -p User=jotd "
-                     "-p LoadCredential=jwt-secret:/etc/jotd/secret -p AmbientCapabilities='CAP_CHOWN "
-                     "CAP_DAC_READ_SEARCH' /usr/bin/jotd run")
+                     "-p LoadCredential=jwt-secret:/etc/jotd/secret "
+                     "-p AmbientCapabilities='CAP_CHOWN CAP_DAC_READ_SEARCH' /usr/bin/jotd run")
         eventually(lambda: installed.sh("jotd health", check=False).returncode == 0)
         assert installed.sh("systemctl start jotd", check=False).returncode != 0
         eventually(lambda: "another jotd runs" in errors(installed))

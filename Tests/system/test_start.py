@@ -47,8 +47,9 @@ def test_ready_does_not_wait_for_ever_for_what_fails(configured):
     container = configured(TWO)
     assert container.show("StatusText").startswith("2 identities, 1 failing; next rotation ")
     lines = container.said().splitlines()
-    failed, ready = (next(n for n, line in enumerate(lines) if words in line)
-                     for words in ("not-there: No such file or directory", "ready: 1 of 2 identities"))
+    failed, ready = (
+        next(n for n, line in enumerate(lines) if words in line)
+        for words in ("not-there: No such file or directory", "ready: 1 of 2 identities"))
     assert failed < ready
     assert container.sh("cat /run/jotd/one.jwt").stdout.count(".") == 2
     assert container.sh("jotd health", check=False).returncode == 2

@@ -71,7 +71,8 @@ int linux_bind(const char *path);
 int linux_is_answered(const char *path);
 // Bytes that sun_path holds, without the NUL (unix(7)).
 extern const int linux_socket_path_bytes;
-// Occupies those of the descriptors 0 to 2 that are closed, with what can be neither read nor written.
+// Occupies those of the descriptors 0 to 2 that are closed, with what can be neither read nor
+// written.
 void linux_occupy_standard_descriptors(void);
 // Raises RLIMIT_NOFILE to its hard limit.
 void linux_raise_file_limit(void);

@@ -3,7 +3,9 @@ import Glibc
 import Rotation
 
 extension Algorithm: ExpressibleByArgument {}
+
 extension SecretEncoding: ExpressibleByArgument {}
+
 extension Role: ExpressibleByArgument {}
 
 /// Where mint, verify and refresh take their key from: a configuration's `signing`, or a secret
@@ -82,71 +84,5 @@ struct KeyOptions: ParsableArguments {
       printNote("\(error)")
       throw ExitCode.configuration
     }
-  }
-}
-
-/// How long a new token is to live: for mint and refresh.
-struct LifetimeOptions: ParsableArguments {
-  @Option(
-    help: ArgumentHelp(
-      "How long the token lives, as in systemd.time(7): 24h, 30min (default: defaults.lifetime of "
-        + "the configuration, or 24h).",
-      valueName: "span"))
-  var lifetime: String?
-
-  @Option(help: ArgumentHelp("The same as whole hours.", valueName: "n"))
-  var expiryHours: Int?
-
-  func validate() throws {
-    guard lifetime == nil || expiryHours == nil else {
-      throw ValidationError("--lifetime and --expiry-hours exclude each other.")
-    }
-    if let expiryHours, !(1...87_660).contains(expiryHours) {
-      throw ValidationError("--expiry-hours must be from 1 to 87660 (10 years).")
-    }
-    if let lifetime {
-      guard let value = Duration(timeSpan: lifetime) else {
-        throw ValidationError(
-          "--lifetime must be a time span as in systemd.time(7), such as 24h or 1h 30min.")
-      }
-      if let fault = Identity.fault(inLifetime: value) { throw ValidationError("--\(fault).") }
-    }
-  }
-
-  /// What was asked for; nil when nothing was.
-  var value: Duration? {
-    lifetime.flatMap(Duration.init(timeSpan:)) ?? expiryHours.map { .seconds($0 * 3600) }
-  }
-}
-
-/// The token that verify, decode and refresh work on.
-struct TokenArgument: ParsableArguments {
-  @Argument(help: "The token; without it, or for -, standard input is read.")
-  var token: String?
-
-  /// The token's bytes, without white space around them; refused as malformed when they cannot be
-  /// read or are too many.
-  func read() throws(VerificationError) -> [UInt8] {
-    let bytes: [UInt8]
-    if let token, token != "-" {
-      bytes = Array(token.utf8)
-    } else {
-      if isStandardInputTerminal { printNote("reading a token from the terminal, end with Ctrl-D") }
-      do { bytes = try standardInput(upTo: 2 * Limits.tokenBytes) } catch {
-        throw VerificationError(
-          .malformed,
-          error.code == EFBIG
-            ? "longer than \(Limits.tokenBytes) bytes" : "standard input: \(error)")
-      }
-    }
-    return TokenArgument.trimmed(bytes)
-  }
-
-  /// A token without the white space around it.
-  static func trimmed(_ bytes: [UInt8]) -> [UInt8] {
-    let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d]
-    let start = bytes.firstIndex { !blanks.contains($0) } ?? bytes.endIndex
-    let end = bytes.lastIndex { !blanks.contains($0) }.map { $0 + 1 } ?? start
-    return Array(bytes[start..<end])
   }
 }

@@ -7,9 +7,9 @@ struct NewSecret: ParsableCommand {
     commandName: "secret",
     abstract: "Make a new random secret: 32 bytes, as 44 characters of base64.",
     discussion: """
-      Without encoding: in the configuration, or with encoding: utf8, the 44 characters themselves \
-      are the key; with encoding: base64, the 32 bytes that they stand for. The service that checks \
-      the tokens has to take them in the same way.
+      Without encoding: in the configuration, or with encoding: utf8, the 44 characters \
+      themselves are the key; with encoding: base64, the 32 bytes that they stand for. The \
+      service that checks the tokens has to take them in the same way.
 
       A line feed follows on a terminal only: it would be a part of the key.
       """)

@@ -5,7 +5,8 @@ import Rotation
 struct QueryAnswer {
   let status: Int
   let body: [UInt8]
-  /// The entity tag, as it goes into If-None-Match; nil for none, and for one that is not as jotd's.
+  /// The entity tag, as it goes into If-None-Match; nil for none, and for one that is not as
+  /// jotd's.
   let tag: String?
 
   /// Reads `bytes`; throws when they are no answer, and never quotes them.

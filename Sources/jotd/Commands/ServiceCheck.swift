@@ -2,8 +2,8 @@ import ArgumentParser
 import Glibc
 import Rotation
 
-/// `check`, run by systemd as it runs jotd.service: with its user, its capabilities, its credentials
-/// and what it sees of the host. Nothing but that knows what the service can do.
+/// `check`, run by systemd as it runs jotd.service: with its user, its capabilities, its
+/// credentials and what it sees of the host. Nothing but that knows what the service can do.
 enum ServiceCheck {
   enum Outcome {
     /// It ran, and this is what it printed.
@@ -113,8 +113,8 @@ enum ServiceCheck {
     return nil
   }
 
-  /// A folder such as that of RuntimeDirectory= is given to the user of the unit, with all in it. If
-  /// it is another's now, that is for a start of the service to do, and not for a check.
+  /// A folder such as that of RuntimeDirectory= is given to the user of the unit, with all in it.
+  /// If it is another's now, that is for a start of the service to do, and not for a check.
   private static func refuseToGiveAway(_ unit: ServiceUnit) throws(Failure) {
     guard let user = (try? Accounts.user(unit["User"] ?? "root")).flatMap(\.self) else { return }
     for folder in unit.folders {

@@ -6,8 +6,8 @@ import Rotation
 struct StatusTable {
   /// Width of the terminal; nil when the table goes elsewhere.
   let columns: Int?
-  /// Lines that there is room for; nil for as many as there are. Where they do not do, what is wrong
-  /// comes first.
+  /// Lines that there is room for; nil for as many as there are. Where they do not do, what is
+  /// wrong comes first.
   var lines: Int?
   let now: Instant
 

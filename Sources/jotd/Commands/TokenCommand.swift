@@ -63,9 +63,9 @@ struct TokenCommand: ParsableCommand {
     return try reporting { () throws(Problem) in try next(client, after: known) }
   }
 
-  /// The first token other than `known`; without one, other than that which the daemon has now. Has one
-  /// request held after the other, and asks again when the daemon goes away or has no token for now.
-  /// Who has no token yet is told at once that it is away.
+  /// The first token other than `known`; without one, other than that which the daemon has now. Has
+  /// one request held after the other, and asks again when the daemon goes away or has no token for
+  /// now. Who has no token yet is told at once that it is away.
   private func next(
     _ client: QueryClient, after known: [UInt8]?
   ) throws(Problem) -> [UInt8] {

@@ -1,12 +1,12 @@
 import Rotation
 
-/// Which configuration is in force, and as it was when it was read: so that a person can be told that
-/// the files are others by now.
+/// Which configuration is in force, and as it was when it was read: so that a person can be told
+/// that the files are others by now.
 struct ConfigurationVersion: Sendable, Equatable {
   /// The main file, without links: the same for everybody who means it.
   let file: String
-  /// 16 hexadecimal digits: SHA-256 over the names and the contents of all files, cut to 64 bits. It
-  /// tells files apart, and helps nobody to guess one. Nothing of a secret is in it.
+  /// 16 hexadecimal digits: SHA-256 over the names and the contents of all files, cut to 64 bits.
+  /// It tells files apart, and helps nobody to guess one. Nothing of a secret is in it.
   let fingerprint: String
 }
 

@@ -42,8 +42,8 @@ extension Diagnostics {
       : mode & 0o004 != 0 ? "read the token" : "overwrite the token"
     warn(
       location,
-      "\(name): everybody on this host may \(operation): name the client's group and leave mode out, or "
-        + "its user")
+      "\(name): everybody on this host may \(operation): name the client's group and leave "
+        + "mode out, or its user")
   }
 
   private func readFileDelivery(

@@ -90,8 +90,8 @@ extension YAMLNode {
       } else if let first = seen[Array(text.utf8)] {
         diagnostics.error(
           key.location,
-          "\(diagnostics.named(key: text, isNearAWord: known.contains(text))) occurs twice in \(name): "
-            + "first in line \(first.line)")
+          "\(diagnostics.named(key: text, isNearAWord: known.contains(text))) occurs twice in "
+            + "\(name): first in line \(first.line)")
       } else {
         seen[Array(text.utf8)] = key.location
         entries.append((key.location, text, value))

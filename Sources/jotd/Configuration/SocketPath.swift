@@ -1,7 +1,7 @@
 import Rotation
 
-/// `socket.path`, as far as a configuration can be read. For commands that only ask the daemon: what
-/// else is wrong with the file is none of their business.
+/// `socket.path`, as far as a configuration can be read. For commands that only ask the daemon:
+/// what else is wrong with the file is none of their business.
 enum SocketPath {
   /// What the file says of it.
   enum Reading: Sendable {

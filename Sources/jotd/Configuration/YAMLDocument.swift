@@ -52,8 +52,8 @@ enum YAMLDocument {
     return try result.get()
   }
 
-  /// What can be read of the root, to the end of the value of `key` or to the first error of syntax;
-  /// nil when nothing can. What is open there ends there.
+  /// What can be read of the root, to the end of the value of `key` or to the first error of
+  /// syntax; nil when nothing can. What is open there ends there.
   static func beginning(of bytes: [UInt8], until key: String) -> YAMLNode? {
     var parser = unsafe yaml_parser_t()
     guard foreignEncoding(bytes) == nil, unsafe yaml_parser_initialize(&parser) == 1 else {

@@ -3,8 +3,8 @@ import Dispatch
 import Glibc
 import Rotation
 
-/// The rotator's host: carries out what comes of its steps. All that happens comes in as a `Message`,
-/// on the main queue; what can hang runs on other queues (ARCHITECTURE.md).
+/// The rotator's host: carries out what comes of its steps. All that happens comes in as a
+/// `Message`, on the main queue; what can hang runs on other queues (ARCHITECTURE.md).
 @MainActor
 final class Daemon {
   /// What the daemon's parts tell it.
@@ -31,9 +31,9 @@ final class Daemon {
   private var secret: SecretWatcher
   private var driver: RotatorDriver
 
-  /// Delivers what is due of the configuration at `path` and comes back; the rest happens on the main
-  /// queue. Throws when a socket cannot be served, or another jotd runs with this configuration:
-  /// nothing was delivered then.
+  /// Delivers what is due of the configuration at `path` and comes back; the rest happens on the
+  /// main queue. Throws when a socket cannot be served, or another jotd runs with this
+  /// configuration: nothing was delivered then.
   init(_ path: String, _ loaded: LoadedConfiguration, _ journal: Journal) throws {
     let (settings, keys) = (loaded.settings, Keys(signing: loaded.signer))
     let mailbox = Mailbox<Message>()

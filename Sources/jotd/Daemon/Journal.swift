@@ -5,8 +5,8 @@ import Rotation
 /// Where log entries go: journald, by its native protocol (sd_journal_sendv(3)), when standard
 /// error is connected to it, and readable lines on standard error otherwise.
 ///
-/// Entries go through an outbox, because neither a journald that does not read nor a blocked terminal
-/// may delay a rotation.
+/// Entries go through an outbox, because neither a journald that does not read nor a blocked
+/// terminal may delay a rotation.
 final class Journal: Sendable {
   private enum Target {
     case journald

@@ -100,7 +100,8 @@ struct JournalEntry {
       case .removed(let path, let isEmptied):
         JournalEntry(
           .info, "f1fb22449aae417d8c4e5b9a5c658f2e",
-          "\(path): \(isEmptied ? "emptied" : "removed"), because no identity delivers there any more"
+          "\(path): \(isEmptied ? "emptied" : "removed"), because no identity delivers there any "
+            + "more"
         ).about(path)
       case .removalFailed(let path, let failure):
         JournalEntry(
@@ -207,10 +208,4 @@ extension Failure {
 private func listed(_ names: [String], of count: Int) -> String {
   let more = count - names.count
   return names.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
-}
-
-/// `1 identity`, `2 identities`: a number with its word, whose plural ends in -ies after -y.
-func counted(_ number: Int, _ word: String) -> String {
-  if number == 1 { return "1 \(word)" }
-  return "\(number) \(word.hasSuffix("y") ? "\(word.dropLast())ies" : "\(word)s")"
 }

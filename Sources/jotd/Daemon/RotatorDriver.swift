@@ -1,7 +1,7 @@
 import Rotation
 
-/// The rotator with the time and the randomness that it needs, whoever waits for what it answers, and
-/// what it said last of all identities.
+/// The rotator with the time and the randomness that it needs, whoever waits for what it answers,
+/// and what it said last of all identities.
 struct RotatorDriver {
   private var rotator: Rotator
   /// Who is to be called back once the tokens they asked for are delivered, or fail to be.

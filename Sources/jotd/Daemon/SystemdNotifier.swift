@@ -11,8 +11,8 @@ final class SystemdNotifier {
   private let outbox = Outbox("jotd.notify", bound: Limits.notifyBacklog)
   private var watchdog: (any DispatchSourceTimer)?
 
-  /// One line that `systemctl status` shows, with the first of the reasons for which the last reload
-  /// was refused; sent only when it changed.
+  /// One line that `systemctl status` shows, with the first of the reasons for which the last
+  /// reload was refused; sent only when it changed.
   func status(_ text: String, refusedReload: String?) {
     var text = text
     if let reason = refusedReload?.split(separator: "\n").first {

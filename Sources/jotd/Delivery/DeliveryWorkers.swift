@@ -125,7 +125,8 @@ final class DeliveryWorkers {
   /// Drops what has not begun.
   func close() { workers.close() }
 
-  /// What is left to do at the end, each of which can hang: the sockets' files, and what is at work.
+  /// What is left to do at the end, each of which can hang: the sockets' files, and what is at
+  /// work.
   var shutdownWork: [@Sendable () -> Void] {
     [
       { [sockets] in sockets.closeAll() },

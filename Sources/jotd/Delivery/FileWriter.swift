@@ -1,6 +1,5 @@
 import Glibc
 import Rotation
-import Synchronization
 
 /// Puts tokens into files so that a reader finds the old content or the new, whole, with the
 /// right owner, group and mode, after a power cut too: a temporary file in the same folder,
@@ -201,53 +200,5 @@ enum FileWriter {
       default: ""
       }
     return Failure("\(file.path): \(error)\(advice)", code: error.code)
-  }
-}
-
-/// Names of the files that are written before they are renamed: `.NAME.0123456789abcdef.jotd`.
-enum TemporaryName {
-  private static let suffix = ".jotd"
-  private static let digits = 16
-  /// Bytes of the target's name that are kept: with the rest they fit NAME_MAX.
-  private static let stemBytes = Limits.nameBytes - digits - suffix.utf8.count - 2
-
-  /// Begins anywhere, so that names cannot be foreseen; counts on, so that they do not repeat.
-  private static let first = UInt64.random(in: 0 ... .max)
-  private static let counter = Atomic<UInt64>(first)
-
-  static func next(for name: String) -> String {
-    let (number, _) = counter.add(1, ordering: .relaxed)
-    let hexadecimal = String(number, radix: 16)
-    let padding = String(repeating: "0", count: digits - hexadecimal.utf8.count)
-    return ".\(stem(name)).\(padding)\(hexadecimal)\(suffix)"
-  }
-
-  /// Whether this process made a temporary file with that number: then it may be in use.
-  static func isOfThisRun(_ number: UInt64) -> Bool {
-    number &- first <= counter.load(ordering: .relaxed) &- first
-  }
-
-  /// The stem in the name of a temporary file, in bytes, and its number; nil when `name` is no such
-  /// name.
-  static func parts(of name: String) -> (stem: [UInt8], number: UInt64)? {
-    guard name.utf8.first == UInt8(ascii: "."), name.utf8.ends(with: suffix) else { return nil }
-    let inner = Array(name.utf8.dropFirst().dropLast(suffix.utf8.count))
-    guard let period = inner.lastIndex(of: UInt8(ascii: ".")) else { return nil }
-    let number = inner[period...].dropFirst()
-    let hexadecimal = Array("0123456789abcdef".utf8)
-    guard number.count == digits, number.allSatisfy(hexadecimal.contains),
-      let value = UInt64(String(decoding: number, as: UTF8.self), radix: 16)
-    else { return nil }
-    return (Array(inner[..<period]), value)
-  }
-
-  /// The target's name, or as many of its characters as fit.
-  static func stem(_ name: String) -> String {
-    var bytes = 0
-    let kept = name.unicodeScalars.prefix { scalar in
-      bytes += UTF8.width(scalar)
-      return bytes <= stemBytes
-    }
-    return String(String.UnicodeScalarView(kept))
   }
 }

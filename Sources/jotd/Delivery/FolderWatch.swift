@@ -77,9 +77,9 @@ final class FolderWatch: Sendable {
 
   /// Watches a folder that is delivered into; to be called before each look or write there, because
   /// a folder of that path may be another one now. By its descriptor, so that it is the very folder
-  /// that is written to, and no path is walked. Nil when another folder was watched at this path: then
-  /// neither is watched any more, all deliveries there are looked at, and these looks find out which
-  /// folder it is now.
+  /// that is written to, and no path is walked. Nil when another folder was watched at this path:
+  /// then neither is watched any more, all deliveries there are looked at, and these looks find out
+  /// which folder it is now.
   func watch(_ folder: Folder) -> Mark? {
     let (isWanted, isKnown) = state.withLock { state in
       (
@@ -181,8 +181,8 @@ final class FolderWatch: Sendable {
     }
   }
 
-  /// Whether jotd did it: something to a temporary file of this run, or the second half of its rename
-  /// to a delivery, which follows the first at once.
+  /// Whether jotd did it: something to a temporary file of this run, or the second half of its
+  /// rename to a delivery, which follows the first at once.
   private func isOwn(_ event: Inotify.Event, _ rename: inout UInt32?) -> Bool {
     if let (_, number) = TemporaryName.parts(of: event.name), TemporaryName.isOfThisRun(number) {
       if event.cookie != 0 { rename = event.cookie }

@@ -3,13 +3,6 @@ import Dispatch
 import Rotation
 import Synchronization
 
-/// What a piece of work depends on: a folder, and the mount point of its file system. What hangs
-/// holds up its folder; when much hangs on one file system, that.
-struct WorkPlace: Hashable, Sendable {
-  let folder: Path
-  let fileSystem: String
-}
-
 /// Carries out work that can hang, beside whoever asked for it, on a few workers for each file
 /// system. What hangs costs its own place and no other.
 final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
@@ -96,8 +89,8 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     }
   }
 
-  /// Finds what takes longer than `Limits.stallTimeout`, and what waits behind it: nothing more begins
-  /// there until that comes back. Each is returned once.
+  /// Finds what takes longer than `Limits.stallTimeout`, and what waits behind it: nothing more
+  /// begins there until that comes back. Each is returned once.
   func findStalled() -> [Work] {
     state.withLock { state in
       var found: [Work] = []

@@ -201,7 +201,8 @@ final class HookRunner {
     startWaiting()
   }
 
-  /// A unit that could not be restarted has a token that runs out, perhaps before the next rotation.
+  /// A unit that could not be restarted has a token that runs out, perhaps before the next
+  /// rotation.
   private func retry(_ hook: Hook, _ names: Set<String>) {
     let isPlanned = unserved[hook] != nil
     unserved[hook, default: []].formUnion(names)

@@ -56,8 +56,8 @@ struct PolkitRule {
 
   // MARK: For root
 
-  /// Makes the file that polkitd reads say this, or removes it where there is nothing to say.
-  /// False where all was so already, and without polkitd. Whoever else could write there, no link is
+  /// Makes the file that polkitd reads say this, or removes it where there is nothing to say. False
+  /// where all was so already, and without polkitd. Whoever else could write there, no link is
   /// followed, and the file is root's.
   func install() throws(Failure) -> Bool {
     let place = "\(PolkitRule.folder)/\(PolkitRule.name)"
@@ -92,8 +92,8 @@ struct PolkitRule {
     return bytes == Array(text.utf8)
   }
 
-  /// Why a configuration from these files is no ground for a rule, however good it is: who can write
-  /// it could manage units by it. Nil when nobody but root can.
+  /// Why a configuration from these files is no ground for a rule, however good it is: who can
+  /// write it could manage units by it. Nil when nobody but root can.
   static func fault(inFiles files: [String]) -> String? {
     for file in files {
       let isAbsolute = file.utf8.first == UInt8(ascii: "/")

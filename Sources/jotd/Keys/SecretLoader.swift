@@ -26,7 +26,8 @@ struct SecretLoader {
       guard signing.allowWeak else {
         throw Failure(
           "\(source): \(weakness). Make a new one with \"jotd secret\"; if the service's secret "
-            + "cannot be changed yet, set signing.allow_weak_secret: true (--allow-weak-secret for a command)"
+            + "cannot be changed yet, set signing.allow_weak_secret: true (--allow-weak-secret for "
+            + "a command)"
         )
       }
       warnings.append("\(source): \(weakness). It is used all the same (allow_weak_secret)")

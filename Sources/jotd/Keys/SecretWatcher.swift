@@ -46,7 +46,8 @@ final class SecretWatcher {
     }
   }
 
-  /// A watcher of another source, for the same listener, in place of this one: which is to be let go.
+  /// A watcher of another source, for the same listener, in place of this one: which is to be let
+  /// go.
   func successor(_ loader: SecretLoader, seen: FileStatus?) -> SecretWatcher {
     SecretWatcher(loader, seen: seen, hear: hear)
   }

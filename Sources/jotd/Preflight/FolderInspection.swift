@@ -91,8 +91,8 @@ struct FolderInspection: Sendable {
     }
   }
 
-  /// Whether systemd makes the socket, so that its folder is of no concern: it was handed over, or it
-  /// is there, and is root's.
+  /// Whether systemd makes the socket, so that its folder is of no concern: it was handed over, or
+  /// it is there, and is root's.
   private func isOfSystemd(_ socket: SocketSettings.Named) -> Bool {
     if socket.isHandedOver { return true }
     // `check`, also that before a reload, is handed nothing.
@@ -110,7 +110,8 @@ struct FolderInspection: Sendable {
     report.way = sockets.first { $0.name == "query" }.map { way(to: $0, folder, folders) }
   }
 
-  /// How callers come to the query socket: as systemd made it, where it is there and not jotd's own.
+  /// How callers come to the query socket: as systemd made it, where it is there and not jotd's
+  /// own.
   private func way(
     to socket: SocketSettings.Named, _ folder: Folder, _ folders: FolderWay
   ) -> SocketWay {
@@ -252,27 +253,5 @@ struct FolderInspection: Sendable {
     return
       "\(delivery.path): in a sticky folder such as \(folder.path) only files of jotd's own user "
       + "are safe: deliver elsewhere, or leave the owner out"
-  }
-}
-
-/// What there is to say of a folder.
-struct FolderReport: Sendable {
-  /// A file by its folder's inode and its name: two paths with the same are one file.
-  struct Name: Hashable, Sendable {
-    let device: UInt64
-    let inode: UInt64
-    let name: Path
-  }
-
-  var faults: [(location: SourceLocation, text: String, isTransient: Bool)] = []
-  var warnings: [(location: SourceLocation, text: String)] = []
-  /// How callers come to the query socket, if it is in this folder.
-  var way: SocketWay?
-  var names: [(index: Int, Name)] = []
-  /// Those of its deliveries that are files on a disk.
-  var onDisk: [Int] = []
-
-  mutating func add(_ location: SourceLocation, _ text: String, _ isTransient: Bool = false) {
-    faults.append((location, text, isTransient))
   }
 }

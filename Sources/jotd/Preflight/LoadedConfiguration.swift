@@ -10,8 +10,8 @@ struct LoadedConfiguration: Sendable {
   /// What is worth saying and no reason to refuse, each on a line.
   let warnings: [String]
 
-  /// Reads the configuration at `path` and its secret, and asks `depth` of the host. Nil when anything
-  /// is wrong: that is among the errors of `diagnostics` then.
+  /// Reads the configuration at `path` and its secret, and asks `depth` of the host. Nil when
+  /// anything is wrong: that is among the errors of `diagnostics` then.
   init?(_ path: String, _ depth: Preflight.Depth, _ diagnostics: Diagnostics) {
     let settings = Configuration.load(path, diagnostics)
     var read: HMACSigner?

@@ -4,7 +4,8 @@ import Rotation
 struct ServiceUnit {
   static let name = "jotd.service"
 
-  /// What the section [Service] says, drop-ins included, without what a later empty line takes back.
+  /// What the section [Service] says, drop-ins included, without what a later empty line takes
+  /// back.
   let assignments: [(key: String, value: String)]
 
   /// Reads what `systemctl cat` prints: the unit's file, and then its drop-ins in their order.
@@ -41,7 +42,8 @@ struct ServiceUnit {
     return (String(first.drop { "@-:+!|".contains($0) }), path)
   }
 
-  /// The folders that systemd makes for it and gives to its user, such as that of RuntimeDirectory=.
+  /// The folders that systemd makes for it and gives to its user, such as that of
+  /// RuntimeDirectory=.
   var folders: [String] {
     let places = [
       "RuntimeDirectory": "/run", "StateDirectory": "/var/lib", "CacheDirectory": "/var/cache",
@@ -72,7 +74,8 @@ struct ServiceUnit {
     }
   }
 
-  /// Takes out of a text what could be a secret that the unit has by itself, if somebody put it there.
+  /// Takes out of a text what could be a secret that the unit has by itself, if somebody put it
+  /// there.
   func hidingValues(in text: String) -> String {
     assignments.filter { $0.key == "Environment" || $0.key.hasPrefix("SetCredential") }
       .flatMap { $0.value.split { " =:\"'".contains($0) } }
@@ -125,8 +128,8 @@ struct ServiceUnit {
       || (beginnings.contains { key.hasPrefix($0) } && !others.contains(key))
   }
 
-  /// The specifiers (systemd.unit(5)) that mean the same in each system unit, and those of the name:
-  /// systemd-run follows none.
+  /// The specifiers (systemd.unit(5)) that mean the same in each system unit, and those of the
+  /// name: systemd-run follows none.
   private static func expanded(_ value: String, of key: String) throws(Failure) -> String {
     let meanings: [Character: String] = [
       "%": "%", "n": name, "N": "jotd", "p": "jotd", "i": "", "t": "/run", "S": "/var/lib",

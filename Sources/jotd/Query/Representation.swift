@@ -1,6 +1,7 @@
 import Rotation
 
-/// How a token is written in an answer: what the client's Accept asks for (RFC 9110 section 12.5.1).
+/// How a token is written in an answer: what the client's Accept asks for (RFC 9110 section
+/// 12.5.1).
 enum Representation: CaseIterable {
   case jwt, json
 
@@ -15,8 +16,8 @@ enum Representation: CaseIterable {
   var contentType: String { "\(type.main)/\(type.sub)" }
 
   /// The one of the highest quality; of two with the same, the one that is named more exactly, and
-  /// then the token itself. It also comes where neither is acceptable: a client that asks for text gets
-  /// what it always got.
+  /// then the token itself. It also comes where neither is acceptable: a client that asks for text
+  /// gets what it always got.
   init(accept fields: [String]) {
     let ranges = fields.flatMap { $0.split(separator: ",") }.compactMap(Range.init)
     let ranked = Representation.allCases.map { (which: $0, rank: $0.rank(in: ranges)) }
@@ -25,7 +26,8 @@ enum Representation: CaseIterable {
     self = best.rank.quality > 0 ? best.which : .jwt
   }
 
-  /// Quality and exactness of the range that names it most exactly; without any Accept, all is equal.
+  /// Quality and exactness of the range that names it most exactly; without any Accept, all is
+  /// equal.
   private func rank(in ranges: [Range]) -> (quality: Int, exactness: Int) {
     if ranges.isEmpty { return (1000, 0) }
     let matching = ranges.filter { range in
@@ -44,8 +46,8 @@ enum Representation: CaseIterable {
 
   /// An entity tag (RFC 9110 section 8.8.3): when the token was issued, by which key, and a hash of
   /// what it says, which together are all that it is made from; nothing of its signature. Each
-  /// representation has a tag of its own. The object's changes with the moment of the rotation, too,
-  /// because the object names it.
+  /// representation has a tag of its own. The object's changes with the moment of the rotation,
+  /// too, because the object names it.
   func tag(of token: Token, of identity: Identity) -> String {
     let signed = token.compact.lastIndex(of: UInt8(ascii: ".")) ?? token.compact.endIndex
     var said = token.compact[..<signed].fnv1a

@@ -84,7 +84,8 @@ final class RequestGate: ChannelInboundHandler {
       held = buffer
       passInTurn(context)
     case .open, .shut:
-      // SwiftNIO reads all that there is once the client ended its side: more than this is not kept.
+      // SwiftNIO reads all that there is once the client ended its side: more than this is not
+      // kept.
       let room = Limits.heldBytes - (held?.readableBytes ?? 0)
       guard var kept = buffer.readSlice(length: min(room, buffer.readableBytes)) else { return }
       if held?.writeBuffer(&kept) == nil { held = kept }
@@ -156,8 +157,8 @@ final class RequestGate: ChannelInboundHandler {
     return piece
   }
 
-  /// How many of `bytes` there are up to the end of the first empty line, which may have begun in the
-  /// bytes before; all when there is none.
+  /// How many of `bytes` there are up to the end of the first empty line, which may have begun in
+  /// the bytes before; all when there is none.
   private func lengthOfPiece(_ bytes: ByteBufferView) -> Int {
     var start = bytes.startIndex
     while let feed = bytes[start...].firstIndex(of: 0x0a) {

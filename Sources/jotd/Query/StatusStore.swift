@@ -41,8 +41,8 @@ final class StatusStore: Sendable {
     state.withLock { edit(&$0.general) }
   }
 
-  /// Publishes a configuration that is in force from now on, with how its identities stand: at once, so
-  /// that nobody finds a token of one configuration by the rules of another.
+  /// Publishes a configuration that is in force from now on, with how its identities stand: at
+  /// once, so that nobody finds a token of one configuration by the rules of another.
   func apply(_ settings: Settings, _ keys: Keys, _ statuses: [IdentityStatus]) {
     let access = Access(settings)
     let all = Dictionary(uniqueKeysWithValues: statuses.map { ($0.identity.name, $0) })

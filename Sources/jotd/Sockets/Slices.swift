@@ -3,9 +3,9 @@ import NIOCore
 import Rotation
 import Synchronization
 
-/// What is done on the event loop for callers, in slices of time: beyond `Limits.slice`, the work of
-/// one user after the other waits in line, while new connections are taken in and bytes are moved.
-/// So the requests of a crowd do not stand before those of everybody else.
+/// What is done on the event loop for callers, in slices of time: beyond `Limits.slice`, the work
+/// of one user after the other waits in line, while new connections are taken in and bytes are
+/// moved. So the requests of a crowd do not stand before those of everybody else.
 final class Slices: Sendable {
   typealias Work = @Sendable () -> Void
 

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// What a connection's request waits with, be it held or in line for its turn, so that it can be let
-/// go when its client goes. Used by one connection alone, on the event loop.
+/// What a connection's request waits with, be it held or in line for its turn, so that it can be
+/// let go when its client goes. Used by one connection alone, on the event loop.
 final class Ticket: Sendable {
   private let leaving = Mutex<(@Sendable () -> Void)?>(nil)
   private let left = Atomic(false)

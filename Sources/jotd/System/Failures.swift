@@ -14,8 +14,8 @@ extension Failure {
 
   var isNotFound: Bool { code == ENOENT }
 
-  /// Whether the host was in trouble, so that the same can go well a little later. Another one stays
-  /// until somebody does something about it.
+  /// Whether the host was in trouble, so that the same can go well a little later. Another one
+  /// stays until somebody does something about it.
   var isTransient: Bool {
     [EIO, EMFILE, ENFILE, ENOMEM, ENOBUFS, ESTALE, ETIMEDOUT].contains(code)
   }

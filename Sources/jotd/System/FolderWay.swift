@@ -3,7 +3,8 @@ import Rotation
 /// The folders from the root to one of them, all of which whoever comes there has to pass
 /// (path_resolution(7)).
 struct FolderWay: Sendable {
-  /// Without those whose permissions have a list of their own (acl(5)): what that says is not judged.
+  /// Without those whose permissions have a list of their own (acl(5)): what that says is not
+  /// judged.
   private var folders: [(path: String, status: FileStatus)] = []
 
   /// `path` is without links. A disk can hang.

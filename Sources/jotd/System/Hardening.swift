@@ -16,7 +16,8 @@ enum Hardening {
   }
 
   /// Keeps files and sockets from becoming standard input, output or error where these are closed:
-  /// a log line would be written into what has their number. To be called before anything is opened.
+  /// a log line would be written into what has their number. To be called before anything is
+  /// opened.
   static func occupyStandardDescriptors() { linux_occupy_standard_descriptors() }
 
   /// Lets jotd have as many connections as its limits say, as far as the host allows.

@@ -1,8 +1,8 @@
 import Glibc
 import Rotation
 
-/// Notices what happens in folders (inotify(7)). One watch per inode of a folder: whoever watches it
-/// once more gets the same.
+/// Notices what happens in folders (inotify(7)). One watch per inode of a folder: whoever watches
+/// it once more gets the same.
 final class Inotify: Sendable {
   typealias Watch = Int32
 

@@ -15,7 +15,8 @@ final class Outbox: Sendable {
   private let overflow: @Sendable (_ dropped: Int) -> Void
   private let state = Mutex(State())
 
-  /// At most `bound` wait. `overflow` is called, in its turn, when all is told and some were dropped.
+  /// At most `bound` wait. `overflow` is called, in its turn, when all is told and some were
+  /// dropped.
   init(
     _ label: String, bound: Int, overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
   ) {

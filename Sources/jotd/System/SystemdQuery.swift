@@ -8,8 +8,8 @@ enum SystemdQuery {
 
   static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
 
-  /// These properties of units that systemd knows, for each unit, or of all that match a pattern; nil
-  /// when it cannot be asked.
+  /// These properties of units that systemd knows, for each unit, or of all that match a pattern;
+  /// nil when it cannot be asked.
   static func properties(_ names: [String], of units: [String]) -> [[String: String]]? {
     var found: [[String: String]] = []
     // As many as fit a command's arguments.

@@ -2,8 +2,8 @@ import Dispatch
 import Rotation
 import Synchronization
 
-/// The names of users for messages, looked up on a queue of its own: where users come over a network,
-/// that can hang, and then a message tells the number.
+/// The names of users for messages, looked up on a queue of its own: where users come over a
+/// network, that can hang, and then a message tells the number.
 final class UserNames: Sendable {
   typealias Use = @Sendable (String?) -> Void
 
@@ -19,8 +19,8 @@ final class UserNames: Sendable {
   private let queue = DispatchQueue(label: "jotd.names")
   private let clock = DispatchQueue(label: "jotd.names.limit")
 
-  /// Calls `use` once, with the name of `user`, or with nil when it has none or does not become known
-  /// within `Limits.nameTime`: at once or on another thread.
+  /// Calls `use` once, with the name of `user`, or with nil when it has none or does not become
+  /// known within `Limits.nameTime`: at once or on another thread.
   func look(_ user: UInt32, _ use: @escaping Use) {
     enum Step {
       case tell(String?)
