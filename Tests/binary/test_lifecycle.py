@@ -2,6 +2,7 @@
 between."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -32,6 +33,22 @@ def test_a_second_instance_refuses_to_start(query):
     assert query.path("s").exists()
     query.start().ready()
     assert query.ask("/health").status == 200
+
+
+def test_a_start_that_fails_leaves_no_lock(query):
+    query.serve()
+    runtime = query.path("runtime")
+    runtime.mkdir(mode=0o700)
+    env = {"RUNTIME_DIRECTORY": str(runtime)}
+    query.start(env).ready()
+    held = os.listdir(runtime)
+    assert len(held) == 1
+    # Another configuration, for the same socket.
+    other = query.path("other.yaml")
+    other.write_text(query.config.read_text())
+    other.chmod(0o600)
+    jotd("run", "--config", other, expect=73, env=env)
+    assert os.listdir(runtime) == held
 
 
 def test_a_query_socket_from_systemd_is_known_by_its_name(home):

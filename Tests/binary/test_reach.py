@@ -73,7 +73,10 @@ def test_the_group_and_the_mode_of_the_socket(home, asked):
     open_the_way(home)
     nobody = "[ { user: nobody } ]"
     said = asked(nobody, code=78)
-    assert "it is not in the socket's group, root: usermod -aG root nobody" in said, said
+    assert "the socket has no group but root's: name a group of its in socket.group" in said, said
+    assert "usermod" not in said
+    said = asked(nobody, ", group: daemon", code=78)
+    assert "it is not in the socket's group, daemon: usermod -aG daemon nobody" in said, said
     said = asked(nobody, ", mode: '0600'", code=78)
     assert "the mode of the socket (600) does not let it" in said, said
     assert asked(nobody, ", group: nogroup") == ""

@@ -51,7 +51,10 @@ final class Daemon {
     reloader = Reloader(path, servers.sockets) { mailbox.put(.reloading($0)) }
     secret = SecretWatcher(loaded.loader, seen: loaded.fingerprint) { mailbox.put(.secret($0)) }
     driver = RotatorDriver(keys: keys)
-    try start(loaded, keys)
+    do { try start(loaded, keys) } catch {
+      lifecycle.unlocking()
+      throw error
+    }
     mailbox.open { self.take($0) }
   }
 
