@@ -1,4 +1,4 @@
-/// Why something outside the core could not be done.
+/// Why something could not be done.
 package struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
   /// errno(3), or 0 when no system call failed.
   package let code: Int32

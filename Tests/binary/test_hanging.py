@@ -2,6 +2,7 @@
 a stop, and between. They cost the identities on them, and nobody else."""
 
 import concurrent.futures
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
-from conftest import BUSY, Calls, Connection, JOTD, PATIENCE, eventually, needs_root
+from conftest import (
+    Answer, BUSY, Calls, Connection, JOTD, PATIENCE, claims_of, eventually, needs_root,
+    with_socket)
 from test_rotation import Reader
 
 LIFE = "lifetime: 3s, refresh_before: 1s"
@@ -241,3 +244,21 @@ def test_a_delivery_that_hangs_is_reported_and_holds_up_nobody(home, elsewhere):
     assert daemon.count("b: new token") == count
     (elsewhere / "hold").unlink()
     daemon.wait_for("b: new token", count + 1)
+
+
+def test_who_waits_for_a_longer_life_is_told_that_jotd_stops(home, disk):
+    home.configure(one("a", "slow/a.jwt").replace(LIFE, "lifetime: 1d"))
+    with_socket(home)
+    daemon = home.start(disk.env).ready()
+    # In the second of its token, nobody gains by another.
+    issued = claims_of(home.read("slow/a.jwt"))["iat"]
+    eventually(lambda: time.time() > issued + 1)
+    home.path("hold").touch()
+    with contextlib.closing(Connection(home.path("s"))) as caller:
+        caller.request("GET", "/v1/identities/a/token?min_validity=86399s")
+        eventually(lambda: list(home.path("slow").glob(".*.jotd")))
+        daemon.process.send_signal(signal.SIGTERM)
+        answer = Answer(caller.getresponse())
+    assert answer.status == 503 and answer.headers["Retry-After"] == "1"
+    assert "jotd stops" in answer.json["detail"]
+    home.path("hold").unlink()

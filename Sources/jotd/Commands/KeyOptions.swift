@@ -76,8 +76,8 @@ struct KeyOptions: ParsableArguments {
       lifetimes = settings.defaults
     }
     do {
-      let reader = SecretLoader(signing: signing, allowsPipe: true)
-      let (signer, warnings) = try reader.signer()
+      let loader = SecretLoader(signing: signing, allowsPipe: true)
+      let (signer, warnings) = try loader.signer()
       for warning in warnings { printNote("warning: \(warning)") }
       return (signer, lifetimes)
     } catch {

@@ -38,9 +38,8 @@ final class Daemon {
     let (settings, keys) = (loaded.settings, Keys(signing: loaded.signer))
     let mailbox = Mailbox<Message>()
     self.journal = journal
-    journal.report(.started(version: version, identities: settings.identities.count))
-    for warning in loaded.warnings + SocketActivation.warnings { journal.report(.warning(warning)) }
-    lifecycle = try Lifecycle(path) { mailbox.put(.signal($0)) }
+    // First: whoever reads that jotd starts may send a signal at once.
+    lifecycle = try Lifecycle { mailbox.put(.signal($0)) }
     clock = try WallClock { mailbox.put(.woke(clockSetBy: $0)) }
     let control = QueryService.Control(
       rotate: { mailbox.post(.rotate($0, onlyToGain: $1, done: $2)) },
@@ -51,8 +50,11 @@ final class Daemon {
     reloader = Reloader(path, servers.sockets) { mailbox.put(.reloading($0)) }
     secret = SecretWatcher(loaded.loader, seen: loaded.fingerprint) { mailbox.put(.secret($0)) }
     driver = RotatorDriver(keys: keys)
+    journal.report(.started(version: version, identities: settings.identities.count))
+    for warning in loaded.warnings + SocketActivation.warnings { journal.report(.warning(warning)) }
+    try lifecycle.takeLock(for: path)
     do { try start(loaded, keys) } catch {
-      lifecycle.unlocking()
+      lifecycle.giveUpStart()
       throw error
     }
     mailbox.open { self.take($0) }

@@ -1,4 +1,3 @@
-import Dispatch
 import Glibc
 import Rotation
 
@@ -16,28 +15,30 @@ final class Lifecycle {
 
   private(set) var phase = Phase.starting
   private let signals: Signals
-  private let lock: RunLock?
+  /// Nil before it is taken, and where the disk of the lock hangs.
+  private var lock: RunLock?
   private let systemd = SystemdNotifier()
 
-  /// For the configuration at `path`: throws when another jotd runs with it. `ask` is called on the
-  /// main queue with what a signal asks for.
-  init(_ path: String, ask: @escaping @MainActor (Request) -> Void) throws(Failure) {
+  /// From now on, `ask` is called on the main queue with what a signal asks for.
+  init(ask: @escaping @MainActor (Request) -> Void) throws(Failure) {
     signals = try Signals { number, name in
       ask(number == SIGHUP ? .reload : .stop(signal: name))
     }
-    lock = try Lifecycle.takeLock(for: path)
     systemd.keepWatchdog()
   }
 
-  /// Nil when the disk of the lock hangs.
-  private static func takeLock(for path: String) throws(Failure) -> RunLock? {
+  /// Keeps others from running with the configuration at `path`; throws when somebody does.
+  func takeLock(for path: String) throws(Failure) {
     let taken = waiting(for: Limits.stallTimeout, "jotd.lock") {
       Result { () throws(Failure) in try RunLock.take(for: path) }
     } late: {
       if case .success(let lock) = $0 { lock?.release() }
     }
-    return try taken?.get()
+    lock = try taken?.get()
   }
+
+  /// Gives the lock back after a start that failed, however long its disk hangs.
+  func giveUpStart() { _ = waiting(for: Limits.stallTimeout, "jotd.lock", unlocking) }
 
   /// Whether READY=1 is to be said as soon as it is so: at the start, and after a reload.
   var owesReady: Bool { phase == .starting || phase == .reloading }

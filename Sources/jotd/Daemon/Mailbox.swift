@@ -1,5 +1,6 @@
 /// What the daemon's parts tell it. A part gets the mailbox when it is made, which is before the
-/// daemon is; what is put there before the daemon takes it is kept.
+/// daemon is. Parts speak from the main queue, which runs once the start is over; should one speak
+/// before, what it says is kept.
 @MainActor
 final class Mailbox<Message: Sendable> {
   private var waiting: [Message] = []
@@ -15,8 +16,7 @@ final class Mailbox<Message: Sendable> {
 
   /// From now on, `take` gets every message, those that wait first. For the life of the process.
   func open(_ take: @escaping (Message) -> Void) {
+    while !waiting.isEmpty { take(waiting.removeFirst()) }
     self.take = take
-    for message in waiting { take(message) }
-    waiting = []
   }
 }

@@ -99,8 +99,13 @@ final class Servers {
     }
   }
 
-  /// Tells all who wait on the credential socket that no token comes any more.
-  func stop() { credentials.close() }
+  /// Tells all who wait, on both sockets, that no token comes any more.
+  func stop() {
+    // First, so that who is let go is not told to wait again.
+    credentials.close()
+    renewals.close()
+    longPolls.releaseAll()
+  }
 
   /// Ends the sockets. It can hang: not for the main queue.
   var closing: @Sendable () -> Void { { [sockets] in sockets.close() } }

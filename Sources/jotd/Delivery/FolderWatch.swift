@@ -207,9 +207,7 @@ final class FolderWatch: Sendable {
     }
     if !ready.isEmpty { changed(ready) }
     guard let rest else { return }
-    // Rounded up: at its time, and not before.
-    let pause = DispatchTimeInterval.microseconds(Int((rest - now).microseconds) + 1)
-    queue.asyncAfter(deadline: .now() + pause) {
+    queue.asyncAfter(deadline: .now() + (rest - now).interval) {
       self.pending.withLock { $0.isArmed = false }
       self.tell()
     }

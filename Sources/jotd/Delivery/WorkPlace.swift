@@ -1,4 +1,3 @@
-import DequeModule
 import Rotation
 
 /// What a piece of work depends on: a folder, and the mount point of its file system. What hangs

@@ -41,6 +41,8 @@ final class HookRunner {
   private let report: @MainActor (Event) -> Void
   private let store: StatusStore
   private let processes = ProcessRunner()
+  /// The hooks that run, to be waited for.
+  private let working = DispatchGroup()
   /// The identities whose token is an earlier run's, of which nobody knows whom it reached.
   private var kept: Set<String> = []
   /// The identities for which units have yet to be restarted, and the pauses before the next tries.
@@ -93,10 +95,10 @@ final class HookRunner {
     due[hook, default: []].formUnion(identities)
   }
 
-  /// Lets no program begin any more once those that run have ended, or by `deadline`, at which they
-  /// are killed.
+  /// Lets no program begin any more once the hooks that run have ended, or from `deadline` on, when
+  /// their programs are killed.
   func close(by deadline: DispatchTime) {
-    _ = processes.running.wait(timeout: deadline)
+    _ = working.wait(timeout: deadline)
     processes.close()
   }
 
@@ -161,7 +163,7 @@ final class HookRunner {
     let run = Run(worker: worker, names: names, since: .now, isSlow: isSlow)
     running[hook] = run
     let (processes, immortal, since) = (processes, immortals[hook], madeAt)
-    worker.async {
+    worker.async(group: working) {
       let outcome =
         if let immortal, processes.isImmortal(immortal) {
           Hook.Outcome(.immortal(pid: immortal), [])

@@ -91,10 +91,12 @@ struct SecretLoader {
       switch status.kind {
       case .file:
         if case .file = signing.source, status.mode & 0o007 != 0 {
-          throw Failure(errno: SecretLoader.openToOthers)
+          throw Failure("can be read by others than its owner and group: chmod o= \(path)")
         }
         if case .file = signing.source, !Accounts.trusted.contains(status.owner) {
-          throw Failure(errno: SecretLoader.foreign)
+          throw Failure(
+            "belongs to neither root nor jotd's own user, so somebody else knows it: "
+              + "chown root \(path)")
         }
       case .pipe where allowsPipe:
         // Opened anew, because the first does not wait for whoever writes.
@@ -106,20 +108,13 @@ struct SecretLoader {
       guard let secret = try Secret(reading: file) else { throw Failure(errno: EFBIG) }
       return secret
     } catch {
-      throw Failure(
-        "\(signing.source) \(SecretLoader.explanation(error, path))", code: max(0, error.code))
+      throw Failure("\(signing.source) \(SecretLoader.explanation(error))", code: error.code)
     }
   }
 
-  /// No errno: a permission that should not be there.
-  private static let openToOthers: Int32 = -1
-  private static let foreign: Int32 = -2
-
-  private static func explanation(_ error: Failure, _ path: String) -> String {
+  private static func explanation(_ error: Failure) -> String {
     switch error.code {
-    case openToOthers: "can be read by others than its owner and group: chmod o= \(path)"
-    case foreign:
-      "belongs to neither root nor jotd's own user, so somebody else knows it: chown root \(path)"
+    case 0: error.description
     case EFBIG: "is longer than \(Limits.secretBytes) bytes: that is no secret"
     case EINVAL: "is not a file"
     case EACCES, EPERM:

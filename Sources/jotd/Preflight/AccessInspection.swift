@@ -70,7 +70,8 @@ struct AccessInspection {
       if isGranted(group, to: name, user) { return nil }
       // Who is in root's group may read what is root's.
       if way.group == 0 {
-        return who + "the socket has no group but root's: name a group of its in socket.group"
+        return who + "the socket has no group but root's: name a group of its in socket.group, or "
+          + "in SocketGroup= where systemd makes the socket"
       }
       return who + "it is not in the socket's group, \(group): usermod -aG \(group) \(name), or "
         + "SupplementaryGroups=\(group) in its unit, or name a group of its in socket.group"

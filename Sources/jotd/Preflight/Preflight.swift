@@ -59,8 +59,7 @@ struct Preflight {
     var reports: [FolderReport] = []
     var silent: [Path: FolderInspection] = [:]
     while reports.count + silent.count < inspections.count {
-      let pause = Int(Limits.stallTimeout.microseconds)
-      if arrived.wait(timeout: .now() + .microseconds(pause)) == .timedOut {
+      if arrived.wait(timeout: .now() + Limits.stallTimeout.interval) == .timedOut {
         for inspection in pool.findStalled() { silent[inspection.path] = inspection }
       }
       for (inspection, report) in pool.collect() {

@@ -68,12 +68,8 @@ final class CredentialService: Sendable {
     return held.end.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
   }
 
-  /// Tells all who wait that no token comes any more.
-  func close() {
-    isClosed.store(true, ordering: .relaxed)
-    renewals.close()
-    longPolls.releaseAll()
-  }
+  /// From now on, who asks and who is let go is told that no token comes any more.
+  func close() { isClosed.store(true, ordering: .relaxed) }
 
   private func validStatus(_ name: String) -> IdentityStatus? {
     store[name].flatMap { ($0.token?.expiresAt ?? .now) > .now ? $0 : nil }

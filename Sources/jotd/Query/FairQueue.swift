@@ -76,7 +76,7 @@ final class FairQueue: Sendable {
   }
 }
 
-/// One request that waits for its waiter.
+/// One request that waits for its turn.
 private struct Waiter {
   /// The connection's, which has one request at a time.
   let number: UInt64

@@ -81,6 +81,8 @@ final class LongPolls: Sendable {
     state.withLock { state in
       guard let waiter = state.waiters[name]?.removeValue(forKey: number) else { return }
       state.uncount(waiter.user)
+      // A dictionary keeps its memory: what a crowd took is given back.
+      if state.waiters[name]?.isEmpty == true { state.waiters[name] = [:] }
     }
   }
 }

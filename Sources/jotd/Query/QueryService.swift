@@ -205,7 +205,9 @@ final class QueryService: Sendable {
       }
       if renewals.isNeeded(status, minimum) {
         return renewals.renew(name, minimum, for: Limits.longestHold, caller.ticket, on: loop)
-          .map { self.tokenNow(name, request, peer) }
+          .map {
+            self.renewals.isClosed ? Problem.stopping.response : self.tokenNow(name, request, peer)
+          }
       }
     }
     guard let wait = try span(request, "wait"), isKnown(request, status) else {
@@ -356,6 +358,12 @@ final class QueryService: Sendable {
       tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == current[...]
     }
   }
+}
+
+extension Problem {
+  fileprivate static let stopping = Problem(
+    .serviceUnavailable, "jotd stops, and replaces no token any more: ask again",
+    [("Retry-After", "1")])
 }
 
 extension Peer: CustomStringConvertible {

@@ -9,7 +9,7 @@ final class Renewals: Sendable {
   private let rotate: @Sendable (Set<String>, Bool, @escaping @Sendable () -> Void) -> Void
   /// Who waits for a rotation that is on its way: no more than there are connections.
   private let waiting = LongPolls(perUser: .max)
-  private let isClosed = Atomic(false)
+  private let closed = Atomic(false)
 
   /// `rotate` is that of `QueryService.Control`.
   init(
@@ -52,13 +52,16 @@ final class Renewals: Sendable {
     else { return loop.makeSucceededVoidFuture() }
     if held.isFirst { rotate([name], true) { self.waiting.release(name) } }
     // Between the look and the hold, it may have come to that.
-    if isClosed.load(ordering: .sequentiallyConsistent) { waiting.release(name) }
+    if isClosed { waiting.release(name) }
     return held.end
   }
 
   /// jotd stops: nobody waits any more.
   func close() {
-    isClosed.store(true, ordering: .sequentiallyConsistent)
+    closed.store(true, ordering: .sequentiallyConsistent)
     waiting.releaseAll()
   }
+
+  /// Whether jotd stops, so that a token with too little life left stays as it is.
+  var isClosed: Bool { closed.load(ordering: .sequentiallyConsistent) }
 }

@@ -1,5 +1,4 @@
 import CLinux
-import Dispatch
 import Glibc
 import Rotation
 import Synchronization
@@ -24,8 +23,6 @@ final class ProcessRunner: Sendable {
   }
 
   private let state = Mutex(State())
-  /// The programs that run, to be waited for.
-  let running = DispatchGroup()
 
   /// Runs the program whose path is the first of `words`, with `words` as its arguments and `input`
   /// to read, and waits for its end, for `limit` at most. Returns that and the first bytes of what
@@ -47,7 +44,6 @@ final class ProcessRunner: Sendable {
     } catch { throw error.about("\(words[0])") }
     let isClosed = state.withLock { state in
       state.running.insert(process.pid)
-      running.enter()
       return state.isClosed
     }
     var output = [UInt8](repeating: 0, count: room)
@@ -118,7 +114,6 @@ final class ProcessRunner: Sendable {
   private func forget(_ pid: Int32, _ hasEnded: Bool) -> Int32? {
     state.withLock { state in
       state.running.remove(pid)
-      running.leave()
       var status: Int32 = 0
       if hasEnded, unsafe linux_process_reap(pid, &status) == 1 { return status }
       state.immortal.insert(pid)

@@ -38,7 +38,7 @@ final class UserNames: Sendable {
     case .tell(let name): use(name)
     case .wait(let mustSeek):
       if mustSeek { queue.async { self.seek(user) } }
-      clock.asyncAfter(deadline: .now() + .microseconds(Int(Limits.nameTime.microseconds))) {
+      clock.asyncAfter(deadline: .now() + Limits.nameTime.interval) {
         self.tell(user, nil)
       }
     }
