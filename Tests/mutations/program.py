@@ -510,7 +510,8 @@ MUTATIONS = [
      ["test_access.py::test_what_a_reload_forbids_is_forbidden_at_once"]),
     (ACCESS, "who waits keeps a permission that was taken away", "jotd/Query/QueryService.swift",
      "do { status = try readable(name, peer) } catch { return error.response }",
-     "guard let known = store[name] else { return Problem(.notFound, \"\").response }\n    status = known",
+     "guard let known = store[name] else { return Problem(.notFound, \"\").response }\n"
+     "    status = known",
      ["test_query.py::test_a_held_request_does_not_outlive_its_permission"]),
     (ACCESS, "denials fill the journal", "jotd/Query/DenialLog.swift",
      "guard count <= Limits.refusalsLogged else { return }", "",
