@@ -18,25 +18,29 @@ package enum Base64URL {
   /// Appends the encoding of `bytes` to `text`.
   package static func append(_ bytes: [UInt8], to text: inout [UInt8]) {
     let digits = alphabet
+    var place = text.count
+    // In place: to append each digit by itself would ask for room each time.
+    text += repeatElement(0, count: self.digits(for: bytes.count))
     var index = 0
     while index + 2 < bytes.count {
       let group =
         UInt32(bytes[index]) << 16 | UInt32(bytes[index + 1]) << 8 | UInt32(bytes[index + 2])
-      text.append(digits[Int(group >> 18)])
-      text.append(digits[Int(group >> 12 & 63)])
-      text.append(digits[Int(group >> 6 & 63)])
-      text.append(digits[Int(group & 63)])
+      text[place] = digits[Int(group >> 18)]
+      text[place + 1] = digits[Int(group >> 12 & 63)]
+      text[place + 2] = digits[Int(group >> 6 & 63)]
+      text[place + 3] = digits[Int(group & 63)]
       index += 3
+      place += 4
     }
     switch bytes.count - index {
     case 1:
-      text.append(digits[Int(bytes[index] >> 2)])
-      text.append(digits[Int(bytes[index] << 4 & 63)])
+      text[place] = digits[Int(bytes[index] >> 2)]
+      text[place + 1] = digits[Int(bytes[index] << 4 & 63)]
     case 2:
       let group = UInt32(bytes[index]) << 8 | UInt32(bytes[index + 1])
-      text.append(digits[Int(group >> 10)])
-      text.append(digits[Int(group >> 4 & 63)])
-      text.append(digits[Int(group << 2 & 63)])
+      text[place] = digits[Int(group >> 10)]
+      text[place + 1] = digits[Int(group >> 4 & 63)]
+      text[place + 2] = digits[Int(group << 2 & 63)]
     default: break
     }
   }

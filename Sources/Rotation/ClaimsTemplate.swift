@@ -1,13 +1,17 @@
 /// The bytes of a claims set that stay the same from token to token, around `iat` and `exp`:
 /// rendering them once makes minting cheap, and comparing them compares all that a token says.
 package struct ClaimsTemplate: Hashable, Sendable {
+  /// What stands before the number of `iat`, between it and that of `exp`, and after that.
   private let head: [UInt8]
+  private static let between = Array(",\"exp\":".utf8)
   private let tail: [UInt8]
 
   /// `claims` follow the four of the camera service, in their order; none of them may be one of
   /// the four (the caller has checked).
   package init(userID: String, role: Role, claims: [JSON.Member]) {
-    var head = Array("{".utf8)
+    var head: [UInt8] = []
+    head.reserveCapacity(48 + userID.utf8.count)
+    head.append(UInt8(ascii: "{"))
     JSON.Member("user_id", .string(userID)).append(to: &head)
     head.append(UInt8(ascii: ","))
     JSON.Member("role", .string(role.rawValue)).append(to: &head)
@@ -18,6 +22,7 @@ package struct ClaimsTemplate: Hashable, Sendable {
       tail.append(UInt8(ascii: ","))
       claim.append(to: &tail)
     }
+    tail.append(UInt8(ascii: "}"))
     self.tail = tail
   }
 
@@ -25,8 +30,7 @@ package struct ClaimsTemplate: Hashable, Sendable {
   /// most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262, and the longest
   /// lifetime after that is still below 10^10 seconds.
   func longestToken(_ algorithm: Algorithm) -> Int {
-    let last = Instant(seconds: 9_999_999_999)
-    return algorithm.tokenBytes(claims: payload(issuedAt: last, expiresAt: last).count)
+    algorithm.tokenBytes(claims: head.count + 10 + ClaimsTemplate.between.count + 10 + tail.count)
   }
 
   package static let reserved = ["user_id", "role", "iat", "exp"]
@@ -42,9 +46,8 @@ package struct ClaimsTemplate: Hashable, Sendable {
   func append(issuedAt: Instant, expiresAt: Instant, to bytes: inout [UInt8]) {
     bytes += head
     bytes += String(issuedAt.wholeSeconds).utf8
-    bytes += ",\"exp\":".utf8
+    bytes += ClaimsTemplate.between
     bytes += String(expiresAt.wholeSeconds).utf8
     bytes += tail
-    bytes.append(UInt8(ascii: "}"))
   }
 }

@@ -63,10 +63,11 @@ package struct Identity: Hashable, Sendable {
 
 extension Identity {
   package static func fault(inName name: String) -> String? {
-    let lettersAndDigits = Set("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
-    let others = lettersAndDigits.union("._-".utf8)
-    guard let first = name.utf8.first, lettersAndDigits.contains(first), name.utf8.count <= 64,
-      name.utf8.allSatisfy(others.contains)
+    func isLetterOrDigit(_ byte: UInt8) -> Bool {
+      (0x61...0x7a).contains(byte) || (0x30...0x39).contains(byte)
+    }
+    guard let first = name.utf8.first, isLetterOrDigit(first), name.utf8.count <= 64,
+      name.utf8.allSatisfy({ isLetterOrDigit($0) || $0 == 0x2e || $0 == 0x5f || $0 == 0x2d })
     else {
       return "an identity's name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
         + "and begins with a letter or a digit"
@@ -79,7 +80,10 @@ extension Identity {
     if userID.utf8.count > Limits.userIDBytes {
       return "user_id is longer than \(Limits.userIDBytes) bytes"
     }
-    if userID.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) {
+    // Those of the general category Cc, which is closed (The Unicode Standard, section 4.5).
+    if userID.unicodeScalars.contains(where: {
+      $0.value < 0x20 || (0x7f...0x9f).contains($0.value)
+    }) {
       return "user_id must not contain control characters"
     }
     return nil
@@ -147,33 +151,36 @@ extension Identity {
   /// threshold. The spread follows from the name and the moment of issue alone, so identities
   /// minted together part, and a restarted daemon comes to the same moment.
   package func due(_ token: Token) -> Instant {
-    let window = lifetime - refreshBefore
-    let least = leastLead
-    let most = min(window * Limits.spreadMost.part, Limits.spreadMost.atMost)
-    let fraction = spreadFraction(issuedAt: token.issuedAt.wholeSeconds)
-    let due = token.expiresAt - refreshBefore - (least + (most - least) * fraction)
+    // In whole microseconds and floating point: this is asked often, and 128 bits are slow.
+    let window = (lifetime - refreshBefore).microseconds
+    let (least, most) = (
+      Identity.part(Limits.spreadLeast, of: window), Identity.part(Limits.spreadMost, of: window)
+    )
+    let lead = least + (most - least) * spreadFraction(issuedAt: token.issuedAt.wholeSeconds)
+    let due = token.expiresAt.microseconds - refreshBefore.microseconds - Int64(lead)
     // Before the next whole second nothing could be gained: the same token would come out.
-    return max(due, token.issuedAt + .seconds(1))
+    return Instant(microseconds: max(due, token.issuedAt.microseconds + 1_000_000))
   }
 
   /// By how much a rotation is due before its threshold at the least.
   package var leastLead: Duration {
-    min((lifetime - refreshBefore) * Limits.spreadLeast.part, Limits.spreadLeast.atMost)
+    let window = (lifetime - refreshBefore).microseconds
+    return .microseconds(Int64(Identity.part(Limits.spreadLeast, of: window)))
+  }
+
+  /// A part of a window, in microseconds.
+  private static func part(
+    _ bound: (part: Double, atMost: Duration), of window: Int64
+  ) -> Double {
+    min(Double(window) * bound.part, Double(bound.atMost.microseconds))
   }
 
   /// Evenly spread over 0..<1: FNV-1a over the name, mixed with the time as splitmix64 does.
   private func spreadFraction(issuedAt: Int64) -> Double {
-    var hash = name.utf8.fnv1a
+    var hash = name.fnv1a
     hash &+= UInt64(bitPattern: issuedAt) &* 0x9e37_79b9_7f4a_7c15
     hash = (hash ^ (hash >> 30)) &* 0xbf58_476d_1ce4_e5b9
     hash = (hash ^ (hash >> 27)) &* 0x94d0_49bb_1331_11eb
     return Double((hash ^ (hash >> 31)) >> 11) / 9_007_199_254_740_992
-  }
-}
-
-extension Sequence<UInt8> {
-  /// The 64 bits of FNV-1a (draft-eastlake-fnv): quick, the same in every run, and not for secrets.
-  package var fnv1a: UInt64 {
-    reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 }

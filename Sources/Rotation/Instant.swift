@@ -52,8 +52,27 @@ extension Instant {
     let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
     let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     let dayOfMonth = dayOfYear - (153 * marchMonth + 2) / 5 + 1
-    return "\(padded(year, 4))-\(padded(month, 2))-\(padded(dayOfMonth, 2))"
-      + "T\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))Z"
+    var text: [UInt8] = []
+    text.reserveCapacity(20)
+    if (0...9_999).contains(year) {
+      appendTwoDigits(year / 100, to: &text)
+      appendTwoDigits(year % 100, to: &text)
+    } else {
+      let digits = String(year)
+      text += String(repeating: "0", count: max(0, 4 - digits.utf8.count)).utf8
+      text += digits.utf8
+    }
+    let rest = [
+      (mark: UInt8(ascii: "-"), number: month), (UInt8(ascii: "-"), dayOfMonth),
+      (UInt8(ascii: "T"), second / 3_600), (UInt8(ascii: ":"), second / 60 % 60),
+      (UInt8(ascii: ":"), second % 60),
+    ]
+    for (mark, number) in rest {
+      text.append(mark)
+      appendTwoDigits(number, to: &text)
+    }
+    text.append(UInt8(ascii: "Z"))
+    return String(decoding: text, as: UTF8.self)
   }
 }
 
@@ -80,7 +99,7 @@ extension Instant {
   }
 }
 
-private func padded(_ number: Int64, _ width: Int) -> String {
-  let digits = String(number)
-  return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+private func appendTwoDigits(_ number: Int64, to text: inout [UInt8]) {
+  text.append(UInt8(ascii: "0") + UInt8(number / 10))
+  text.append(UInt8(ascii: "0") + UInt8(number % 10))
 }

@@ -261,6 +261,9 @@ package enum Limits {
   /// Entries that wait for a journal that does not read; beyond it they are counted and dropped,
   /// because a rotation must not wait for a log.
   package static let journalBacklog = 4096
+  /// The same for one that does: what a start of 100,000 identities has to say at once, in some 16
+  /// MiB that are given back.
+  package static let journalBurst = 131_072
   /// Messages that wait for a service manager that does not read.
   package static let notifyBacklog = 16
   /// How long a stopping daemon waits for running deliveries and unwritten entries: section 4 of

@@ -1,16 +1,10 @@
-/// An absolute path, compared byte for byte as the kernel does (`String` compares by canonical
-/// equivalence, which takes two different files for one).
+/// An absolute path, compared byte for byte as the kernel does.
 package struct Path: Hashable, Sendable, CustomStringConvertible {
-  package let description: String
+  private let text: ByteString
 
-  package init(_ description: String) { self.description = description }
+  package var description: String { text.text }
 
-  package static func == (left: Path, right: Path) -> Bool {
-    left.description.utf8.elementsEqual(right.description.utf8)
-  }
-  package func hash(into hasher: inout Hasher) {
-    for byte in description.utf8 { hasher.combine(byte) }
-  }
+  package init(_ description: String) { text = ByteString(description) }
 
   /// The names between the slashes, as the kernel finds them: to `String.split`, a slash with a
   /// combining mark after it is another character.
@@ -18,7 +12,13 @@ package struct Path: Hashable, Sendable, CustomStringConvertible {
     description.utf8.split(separator: UInt8(ascii: "/")).map { String(Substring($0)) }
   }
   /// What follows the last slash.
-  package var name: String { names.last ?? "" }
+  package var name: String {
+    let bytes = description.utf8
+    guard let slash = bytes.lastIndex(of: UInt8(ascii: "/")) else { return description }
+    let name = bytes[bytes.index(after: slash)...]
+    // No name ends a path that ends with a slash.
+    return name.isEmpty ? names.last ?? "" : String(Substring(name))
+  }
   /// What precedes the last slash; `/` for a file in the root folder.
   package var folder: Path {
     let parent = description.utf8.lastIndex(of: UInt8(ascii: "/")).map { description[..<$0] } ?? ""

@@ -14,18 +14,16 @@ extension Duration {
   /// Reads a span as systemd.time(7) writes it: `24h`, `1h 30min`, `1.5d`; a bare number is
   /// seconds. Returns nil for anything else, for a negative span, and above 10^9 s.
   package init?(timeSpan text: String) {
-    var rest = Substring(text).drop(while: \.isBlank)
+    var rest = text.utf8.drop(while: \.isBlank)
     guard !rest.isEmpty else { return nil }
     var total: Int64 = 0
     while !rest.isEmpty {
-      let number = rest.prefix { $0.isDigit || $0 == "." }
+      let number = rest.prefix { $0.isDigit || $0 == UInt8(ascii: ".") }
       rest = rest.dropFirst(number.count).drop(while: \.isBlank)
-      let unit = rest.prefix { $0.isASCII && $0.isLetter || $0 == "µ" || $0 == "μ" }
+      // What is no letter of ASCII is the first of "µs", or of no unit.
+      let unit = rest.prefix { $0.isLetter || $0 >= 0x80 }
       rest = rest.dropFirst(unit.count).drop(while: \.isBlank)
-      guard
-        let scale = unit.isEmpty ? 1_000_000 : timeUnits[String(unit)],
-        let part = product(number, scale)
-      else { return nil }
+      guard let scale = scale(of: unit), let part = product(number, scale) else { return nil }
       total += part
       guard total <= 1_000_000_000_000_000 else { return nil }
     }
@@ -58,16 +56,16 @@ extension Duration {
   }
 }
 
-/// systemd.time(7), "Parsing Time Spans": microseconds to a unit.
+/// systemd.time(7), "Parsing Time Spans": microseconds to a unit of more than one letter.
 private let timeUnits: [String: Int64] = {
   let units: [(names: [String], seconds: Int64)] = [
-    (["seconds", "second", "sec", "s"], 1),
-    (["minutes", "minute", "min", "m"], 60),
-    (["hours", "hour", "hr", "h"], 3_600),
-    (["days", "day", "d"], 86_400),
-    (["weeks", "week", "w"], 604_800),
-    (["months", "month", "M"], 2_629_800),
-    (["years", "year", "y"], 31_557_600),
+    (["seconds", "second", "sec"], 1),
+    (["minutes", "minute", "min"], 60),
+    (["hours", "hour", "hr"], 3_600),
+    (["days", "day"], 86_400),
+    (["weeks", "week"], 604_800),
+    (["months", "month"], 2_629_800),
+    (["years", "year"], 31_557_600),
   ]
   var table: [String: Int64] = ["msec": 1_000, "ms": 1_000]
   for name in ["usec", "us", "µs", "μs"] { table[name] = 1 }
@@ -75,24 +73,47 @@ private let timeUnits: [String: Int64] = {
   return table
 }()
 
-/// A decimal number times a scale, without binary rounding; nil when it is none or too large.
-private func product(_ number: Substring, _ scale: Int64) -> Int64? {
-  let parts = number.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-  guard parts[0].count + (parts.count > 1 ? parts[1].count : 0) > 0, parts[0].count <= 15 else {
-    return nil
+/// Microseconds to a unit, seconds for none; nil when there is no such unit.
+private func scale(of unit: Substring.UTF8View) -> Int64? {
+  guard unit.count == 1, let letter = unit.first else {
+    return unit.isEmpty ? 1_000_000 : timeUnits[String(Substring(unit))]
   }
-  guard let count = parts[0].isEmpty ? 0 : Int64(parts[0]) else { return nil }
-  let (whole, overflow) = count.multipliedReportingOverflow(by: scale)
-  guard !overflow, whole <= 1_000_000_000_000_000 else { return nil }
-  guard parts.count > 1, !parts[1].isEmpty else { return whole }
-  guard parts[1].count <= 6, let fraction = Int64(parts[1]) else { return nil }
-  var divisor: Int64 = 1
-  for _ in parts[1] { divisor *= 10 }
-  // The product of the two can need more than 64 bits; the quotient is less than the scale.
-  return whole + divisor.dividingFullWidth(fraction.multipliedFullWidth(by: scale)).quotient
+  // The commonest.
+  switch letter {
+  case UInt8(ascii: "s"): return 1_000_000
+  case UInt8(ascii: "m"): return 60 * 1_000_000
+  case UInt8(ascii: "h"): return 3_600 * 1_000_000
+  case UInt8(ascii: "d"): return 86_400 * 1_000_000
+  case UInt8(ascii: "w"): return 604_800 * 1_000_000
+  case UInt8(ascii: "M"): return 2_629_800 * 1_000_000
+  case UInt8(ascii: "y"): return 31_557_600 * 1_000_000
+  default: return nil
+  }
 }
 
-extension Character {
-  fileprivate var isBlank: Bool { self == " " || self == "\t" }
-  fileprivate var isDigit: Bool { self >= "0" && self <= "9" && isASCII }
+/// A decimal number times a scale, without binary rounding; nil when it is none or too large.
+private func product(_ number: Substring.UTF8View, _ scale: Int64) -> Int64? {
+  let whole = number.prefix { $0 != UInt8(ascii: ".") }
+  let fraction = number.dropFirst(whole.count + 1)
+  guard whole.count + fraction.count > 0, whole.count <= 15, fraction.count <= 6,
+    fraction.allSatisfy(\.isDigit)
+  else { return nil }
+  let (units, overflow) = value(whole).multipliedReportingOverflow(by: scale)
+  guard !overflow, units <= 1_000_000_000_000_000 else { return nil }
+  var divisor: Int64 = 1
+  for _ in fraction { divisor *= 10 }
+  // The product of the two can need more than 64 bits; the quotient is less than the scale.
+  let part = divisor.dividingFullWidth(value(fraction).multipliedFullWidth(by: scale)).quotient
+  return units + part
+}
+
+/// The value of digits that 64 bits hold.
+private func value(_ digits: Substring.UTF8View) -> Int64 {
+  digits.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
+}
+
+extension UInt8 {
+  fileprivate var isBlank: Bool { self == 0x20 || self == 0x09 }
+  fileprivate var isDigit: Bool { (0x30...0x39).contains(self) }
+  fileprivate var isLetter: Bool { (0x61...0x7a).contains(self | 0x20) }
 }

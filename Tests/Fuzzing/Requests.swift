@@ -71,8 +71,9 @@ private struct Host: Sendable {
     store = StatusStore(StatusStore.General(access: Access(settings), keys: keys))
     var rotator = Rotator(keys: keys)
     var random = SystemRandomNumberGenerator()
-    store.publish(
-      rotator.step(.configured(settings.identities, keys), at: .now, random: &random).changed)
+    _ = store.publish(
+      rotator.step(.configured(settings.identities, keys), at: .now, random: &random).changed,
+      Lateness())
     secretToken = store["b"]?.token.map { String(decoding: $0.compact, as: UTF8.self) } ?? ""
     precondition(!secretToken.isEmpty)
   }

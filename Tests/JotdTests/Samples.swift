@@ -45,7 +45,8 @@ func publishedStore() throws -> StatusStore {
   let store = StatusStore(StatusStore.General(access: Access(settings), keys: keys))
   var rotator = Rotator(keys: keys)
   var random = SystemRandomNumberGenerator()
-  store.publish(
-    rotator.step(.configured(settings.identities, keys), at: moment, random: &random).changed)
+  _ = store.publish(
+    rotator.step(.configured(settings.identities, keys), at: moment, random: &random).changed,
+    Lateness())
   return store
 }

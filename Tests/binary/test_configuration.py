@@ -42,7 +42,8 @@ def test_claims_become_json_as_the_core_schema_reads_them(home):
     home.start().ready()
     claims = claims_of(home.read("a.jwt"))
     assert claims["a"] == [
-        31, 15, 12, 0, 7, 0.5, 1.0, 1000.0, -0.0015, None, None, True, "true", "yes", "1_000", ""]
+        31, 15, 12, 0, 7, 0.5, 1.0, 1000.0, -0.0015, None, None, True, "true", "yes", "no", "1_000",
+        ""]
     assert claims["b c"] == {"deep": [{"er": []}]}
     assert claims["long key"] == "block\n"
 

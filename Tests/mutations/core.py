@@ -22,7 +22,8 @@ MUTATIONS = [
      "turn.nextWake = schedule.next", "turn.nextWake = schedule.next.map { $0 + .seconds(1) }",
      STALE + "|not tried again"),
     ("rotations have no spread", IDENTITY,
-     "(least + (most - least) * fraction)", "most * 0", "was rotated late|" + STALE),
+     "let lead = least + (most - least) * spreadFraction(issuedAt: token.issuedAt.wholeSeconds)",
+     "let lead = most * 0 * least", "was rotated late|" + STALE),
     ("rotations are due ten minutes late", STATE,
      "token.map { identity.due($0) } ?? agenda.now",
      "token.map { identity.due($0) + .seconds(600) } ?? agenda.now", STALE + "|rotated late"),
@@ -102,7 +103,8 @@ MUTATIONS = [
      "before[old].identity.rotates(as: identity), old < 0",
      "answered before it is there|without a cause"),
     ("rotations come far too early", IDENTITY,
-     "(least + (most - least) * fraction)", "most * 3.0", "without a cause"),
+     "let lead = least + (most - least) * spreadFraction(issuedAt: token.issuedAt.wholeSeconds)",
+     "let lead = most * 3 + least * 0", "without a cause"),
     # What is found at start
     ("a stale token is kept at start", LOOKING,
      "token.issuedAt <= now\n"

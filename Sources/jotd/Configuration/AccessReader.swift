@@ -3,37 +3,37 @@ import Rotation
 
 /// Readers of users, groups, units and the rules made of them.
 extension Diagnostics {
-  func user(_ node: YAMLNode, _ name: String) -> UInt32? {
-    account(node, name, "user") { (word) throws(Failure) in try Accounts.user(word) }
+  func user(_ node: YAMLNode, _ name: @autoclosure () -> String) -> UInt32? {
+    account(node, name(), "user") { (word) throws(Failure) in try Accounts.user(word) }
   }
 
-  func group(_ node: YAMLNode, _ name: String) -> UInt32? {
-    account(node, name, "group") { (word) throws(Failure) in try Accounts.group(word) }
+  func group(_ node: YAMLNode, _ name: @autoclosure () -> String) -> UInt32? {
+    account(node, name(), "group") { (word) throws(Failure) in try Accounts.group(word) }
   }
 
   private func account(
-    _ node: YAMLNode, _ name: String, _ kind: String,
+    _ node: YAMLNode, _ name: @autoclosure () -> String, _ kind: String,
     _ lookUp: (String) throws(Failure) -> UInt32?
   ) -> UInt32? {
     // Behind so many errors, no account is worth its look-up.
-    guard let word = word(node, name), !isFull else { return nil }
+    guard let word = word(node, name()), !isFull else { return nil }
     let shown = shown(word)
     do {
       if let found = try lookUp(word) { return found }
-      error(node.location, "\(name): there is no \(kind) \(shown) on this host")
+      error(node.location, "\(name()): there is no \(kind) \(shown) on this host")
     } catch {
       self.error(
-        node.location, "\(name): the \(kind) \(shown) cannot be looked up: \(error)",
+        node.location, "\(name()): the \(kind) \(shown) cannot be looked up: \(error)",
         isTransient: error.isTransient)
     }
     return nil
   }
 
   /// The rules of an `allow` or `operators` list; those that are wrong leave an error.
-  func accessRules(_ node: YAMLNode, _ name: String) -> [AccessRule] {
-    guard let nodes = list(node, name) else { return [] }
+  func accessRules(_ node: YAMLNode, _ name: @autoclosure () -> String) -> [AccessRule] {
+    guard let nodes = list(node, name()) else { return [] }
     return nodes.enumerated().compactMap { index, node in
-      accessRule(node, "\(name)[\(index)]")
+      accessRule(node, "\(name())[\(index)]")
     }
   }
 
@@ -48,12 +48,12 @@ extension Diagnostics {
     }
   }
 
-  func unit(_ node: YAMLNode, _ name: String) -> String? {
-    guard let word = word(node, name) else { return nil }
+  func unit(_ node: YAMLNode, _ name: @autoclosure () -> String) -> String? {
+    guard let word = word(node, name()) else { return nil }
     guard let unit = UnitName.read(word.utf8), UnitName.hasProcesses(unit) else {
       error(
         node.location,
-        "\(name) must be the name of a unit with processes, such as camera-client.service, "
+        "\(name()) must be the name of a unit with processes, such as camera-client.service, "
           + "not \(shownValue(word))")
       return nil
     }
@@ -78,13 +78,13 @@ extension Diagnostics {
   }
 
   /// An absolute path that fits a socket's address (unix(7)).
-  func socketPath(_ node: YAMLNode, _ name: String) -> Path? {
-    guard let path = path(node, name) else { return nil }
+  func socketPath(_ node: YAMLNode, _ name: @autoclosure () -> String) -> Path? {
+    guard let path = path(node, name()) else { return nil }
     let limit = Int(linux_socket_path_bytes)
     guard path.description.utf8.count <= limit else {
       error(
         node.location,
-        "\(name) has \(path.description.utf8.count) bytes: the path of a socket has at most "
+        "\(name()) has \(path.description.utf8.count) bytes: the path of a socket has at most "
           + "\(limit) (unix(7))")
       return nil
     }

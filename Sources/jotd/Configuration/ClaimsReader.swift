@@ -3,18 +3,18 @@ import Rotation
 /// Turns the `claims` of an identity into JSON, as YAML's core schema reads them.
 extension Diagnostics {
   /// The claims in their order; nil, and errors, when one of them cannot be.
-  func claims(_ node: YAMLNode, _ name: String) -> [JSON.Member]? {
-    guard let entries = node.entries(of: name, self) else { return nil }
+  func claims(_ node: YAMLNode, _ name: @autoclosure () -> String) -> [JSON.Member]? {
+    guard let entries = node.entries(of: name(), self) else { return nil }
     var members: [JSON.Member] = []
     var isComplete = true
     for (location, key, value) in entries {
-      guard let value = json(value, "\(name).\(step(key))") else {
+      guard let value = json(value, "\(name()).\(step(key))") else {
         isComplete = false
         continue
       }
       let member = JSON.Member(key, value)
       if let fault = Identity.fault(inClaim: member) {
-        error(location, "\(fault) (in \(name))")
+        error(location, "\(fault) (in \(name()))")
         isComplete = false
       }
       members.append(member)

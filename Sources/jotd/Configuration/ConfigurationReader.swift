@@ -11,7 +11,7 @@ struct ConfigurationReader {
   private var socket: SocketSettings?
   private var files: [String] = []
   private var deliveryLocations: [(delivery: Delivery, location: SourceLocation)] = []
-  private var firstNamed: [String: SourceLocation] = [:]
+  private var firstNamed: [ByteString: SourceLocation] = [:]
   private var firstAt: [Path: SourceLocation] = [:]
 
   init(_ diagnostics: Diagnostics) { self.diagnostics = diagnostics }
@@ -98,24 +98,26 @@ struct ConfigurationReader {
     return (source, encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8)
   }
 
-  private func readSource(_ node: YAMLNode, _ kind: String, _ name: String) -> SecretSource? {
+  private func readSource(_ node: YAMLNode, _ kind: String, _ name: @autoclosure () -> String)
+    -> SecretSource?
+  {
     switch kind {
-    case "file": return diagnostics.path(node, name).map(SecretSource.file)
+    case "file": return diagnostics.path(node, name()).map(SecretSource.file)
     case "env":
-      guard let variable = diagnostics.word(node, name) else { return nil }
+      guard let variable = diagnostics.word(node, name()) else { return nil }
       guard Diagnostics.isVariable(variable) else {
-        diagnostics.error(node.location, "\(name) \(Diagnostics.variableRule)")
+        diagnostics.error(node.location, "\(name()) \(Diagnostics.variableRule)")
         return nil
       }
       return .env(variable)
     default:
-      guard let id = diagnostics.word(node, name) else { return nil }
+      guard let id = diagnostics.word(node, name()) else { return nil }
       guard !id.utf8.contains(UInt8(ascii: "/")), id != ".", id != "..",
         id.utf8.count <= Limits.nameBytes
       else {
         diagnostics.error(
           node.location,
-          "\(name) must be the id of a credential (systemd.exec(5), LoadCredential=), "
+          "\(name()) must be the id of a credential (systemd.exec(5), LoadCredential=), "
             + "not a path")
         return nil
       }
@@ -206,40 +208,45 @@ struct ConfigurationReader {
       if let fault = Identity.fault(inName: name) {
         diagnostics.error(location, "the name \(diagnostics.shown(name)) is not allowed: \(fault)")
       }
-      if let first = firstNamed[name] {
+      if let first = firstNamed.updateValue(location, forKey: ByteString(name)) {
         diagnostics.error(
           location, "the identity \(diagnostics.shown(name)) is already in \(first)")
       }
-      firstNamed[name] = location
       readIdentity(value, name)
     }
   }
 
+  private static let identityKeys = [
+    "user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow", "on_rotate",
+  ]
+  private static let roles = Role.allCases.map(\.rawValue)
+
   private mutating func readIdentity(_ node: YAMLNode, _ name: String) {
     guard
       let section = Section(
-        node, "identities.\(diagnostics.step(name))",
-        keys: [
-          "user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow",
-          "on_rotate",
-        ],
+        node, "identities." + diagnostics.step(name), keys: ConfigurationReader.identityKeys,
         diagnostics)
     else { return }
     let userID = section.required("user_id", "whom the token speaks for").flatMap {
       readUserID($0, section.path("user_id"))
     }
     let role = section.required("role", "viewer, operator or admin").flatMap {
-      diagnostics.choice($0, section.path("role"), of: Role.allCases.map(\.rawValue))
+      diagnostics.choice($0, section.path("role"), of: ConfigurationReader.roles)
     }.flatMap(Role.init(rawValue:))
     var lifetimes = defaults
     let hasLifetimes =
       readLifetimes(section, into: &lifetimes) && checkLifetimes(section, lifetimes)
     let claims = section["claims"].map { diagnostics.claims($0, section.path("claims")) } ?? []
     let deliveries = readDeliveries(section)
-    let access = section["allow"].map { diagnostics.accessRules($0, section.path("allow")) } ?? []
-    accessLocations[name] = section["allow"]?.items.map(\.location)
-    let hooks = section["on_rotate"].map { diagnostics.hooks($0, section.path("on_rotate")) } ?? []
-    hookLocations[name] = section["on_rotate"]?.items.map(\.location)
+    var (access, hooks): ([AccessRule], [Hook]) = ([], [])
+    if let node = section["allow"] {
+      access = diagnostics.accessRules(node, section.path("allow"))
+      accessLocations[name] = node.items.map(\.location)
+    }
+    if let node = section["on_rotate"] {
+      hooks = diagnostics.hooks(node, section.path("on_rotate"))
+      hookLocations[name] = node.items.map(\.location)
+    }
     guard let userID, let role, hasLifetimes, let claims else { return }
     do {
       let identity = try Identity(
@@ -258,10 +265,10 @@ struct ConfigurationReader {
     }
   }
 
-  private func readUserID(_ node: YAMLNode, _ name: String) -> String? {
-    guard let userID = diagnostics.string(node, name) else { return nil }
+  private func readUserID(_ node: YAMLNode, _ name: @autoclosure () -> String) -> String? {
+    guard let userID = diagnostics.string(node, name()) else { return nil }
     if let fault = Identity.fault(inUserID: userID) {
-      diagnostics.error(node.location, "\(name): \(fault)")
+      diagnostics.error(node.location, "\(name()): \(fault)")
       return nil
     }
     return userID

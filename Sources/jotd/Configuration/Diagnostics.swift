@@ -56,7 +56,8 @@ final class Diagnostics {
 
   /// Keeps the names of a path out of all texts that may not be repeated.
   func hideNames(of path: Path) {
-    for name in path.names where !Quoting.isName(name) { hidden.insert(name) }
+    let names = path.description.utf8.split(separator: UInt8(ascii: "/"))
+    for name in names where !Quoting.isName(name) { hidden.insert(String(Substring(name))) }
   }
 
   func error(_ location: SourceLocation, _ text: String, isTransient: Bool = false) {

@@ -4,13 +4,14 @@ import Rotation
 /// Reads `on_rotate`.
 extension Diagnostics {
   /// The hooks of a list; those that are wrong leave an error.
-  func hooks(_ node: YAMLNode, _ name: String) -> [Hook] {
-    guard let nodes = list(node, name) else { return [] }
+  func hooks(_ node: YAMLNode, _ name: @autoclosure () -> String) -> [Hook] {
+    guard let nodes = list(node, name()) else { return [] }
     guard nodes.count <= Limits.hooks else {
-      error(node.location, "\(name) has \(nodes.count) hooks: at most \(Limits.hooks) are allowed")
+      error(
+        node.location, "\(name()) has \(nodes.count) hooks: at most \(Limits.hooks) are allowed")
       return []
     }
-    return nodes.enumerated().compactMap { index, node in hook(node, "\(name)[\(index)]") }
+    return nodes.enumerated().compactMap { index, node in hook(node, "\(name())[\(index)]") }
   }
 
   private func hook(_ node: YAMLNode, _ name: String) -> Hook? {

@@ -6,16 +6,18 @@ struct Section {
   /// Where it stands in the document, for people: `identities.front-door`.
   let name: String
   let location: SourceLocation
-  private let values: [String: YAMLNode]
+  /// In the order of the document: so few that nothing finds one faster than looking at each.
+  private let values: [(key: String, node: YAMLNode)]
   private let diagnostics: Diagnostics
 
   /// Nil, and an error, when `node` is no map.
   init?(_ node: YAMLNode, _ name: String, keys: [String], _ diagnostics: Diagnostics) {
     guard let entries = node.entries(of: name, known: keys, diagnostics) else { return nil }
-    var values: [String: YAMLNode] = [:]
+    var values: [(key: String, node: YAMLNode)] = []
+    values.reserveCapacity(entries.count)
     for (key, text, value) in entries {
       if keys.contains(text) {
-        values[text] = value
+        values.append((text, value))
       } else {
         let nearest = diagnostics.isFull ? nil : nearest(to: text, among: keys)
         let hint = nearest.map { "; did you mean \"\($0)\"?" } ?? "."
@@ -33,12 +35,12 @@ struct Section {
     location = node.location
   }
 
-  subscript(key: String) -> YAMLNode? { values[key] }
+  subscript(key: String) -> YAMLNode? { values.first { $0.key == key }?.node }
 
   /// The value of a key that must be there; nil, and an error, when it is not.
-  func required(_ key: String, _ meaning: String) -> YAMLNode? {
-    if let node = values[key] { return node }
-    diagnostics.error(location, "\(name) lacks the key \"\(key)\": \(meaning)")
+  func required(_ key: String, _ meaning: @autoclosure () -> String) -> YAMLNode? {
+    if let node = self[key] { return node }
+    diagnostics.error(location, "\(name) lacks the key \"\(key)\": \(meaning())")
     return nil
   }
 
@@ -75,9 +77,9 @@ extension YAMLNode {
       diagnostics.error(location, "\(name) must be a map (key: value lines), not \(kind)")
       return nil
     }
-    var entries: [(SourceLocation, String, YAMLNode)] = []
-    // By bytes: JSON and YAML tell names apart that are equal as Swift's strings.
-    var seen: [[UInt8]: SourceLocation] = [:]
+    var entries: [(location: SourceLocation, key: String, value: YAMLNode)] = []
+    entries.reserveCapacity(pairs.count)
+    var seen = Seen(upTo: pairs.count)
     for (key, value) in pairs {
       guard case .scalar(let text, let isPlain) = key.content else {
         diagnostics.error(key.location, "a key of \(name) must be a word, not \(key.kind)")
@@ -87,13 +89,12 @@ extension YAMLNode {
         diagnostics.error(
           key.location,
           "merge keys (<<) are not part of YAML 1.2's core schema: write the values out")
-      } else if let first = seen[Array(text.utf8)] {
+      } else if let first = seen.index(of: text, among: entries.lazy.map(\.key)) {
         diagnostics.error(
           key.location,
           "\(diagnostics.named(key: text, isNearAWord: known.contains(text))) occurs twice in "
-            + "\(name): first in line \(first.line)")
+            + "\(name): first in line \(entries[first].location.line)")
       } else {
-        seen[Array(text.utf8)] = key.location
         entries.append((key.location, text, value))
       }
     }
@@ -120,6 +121,33 @@ extension YAMLNode {
       case .string: return "a string"
       }
     }
+  }
+}
+
+/// The keys of a map that came so far. Compared by bytes: JSON and YAML tell names apart that are
+/// equal as Swift's strings.
+private struct Seen {
+  /// Where each is; nil in a map that is so small that looking at each is faster.
+  private var places: [ByteString: Int]?
+  private var count = 0
+
+  init(upTo count: Int) {
+    if count > 16 { places = Dictionary(minimumCapacity: count) }
+  }
+
+  /// Where `text` is among those that were new; nil, and it is noted as the next of them, when it
+  /// is new, too.
+  mutating func index(of text: String, among keys: some Collection<String>) -> Int? {
+    guard places != nil else {
+      // What is not equal as strings is not equal as bytes, and that is found out sooner.
+      return keys.enumerated().first {
+        $0.element == text && $0.element.utf8.elementsEqual(text.utf8)
+      }?.offset
+    }
+    if let place = places?[ByteString(text)] { return place }
+    places?[ByteString(text)] = count
+    count += 1
+    return nil
   }
 }
 

@@ -220,11 +220,9 @@ final class Daemon {
 
   /// The start is over. Whoever asked before waited, and is not told that tokens are missing.
   private func welcome(_ totals: Totals) {
-    let failing = servers.store.all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name)
+    let names = totals.failing == 0 ? [] : servers.store.failing(upTo: Limits.namesShown)
     journal.report(
-      .ready(
-        identities: totals.identities, failing: totals.failing,
-        names: Array(failing.prefix(Limits.namesShown))))
+      .ready(identities: totals.identities, failing: totals.failing, names: names))
     servers.begin()
     Hardening.trimMemory()
   }

@@ -8,13 +8,19 @@ import Rotation
 /// Entries go through an outbox, because neither a journald that does not read nor a blocked
 /// terminal may delay a rotation.
 final class Journal: Sendable {
+  /// What is to be written.
+  private enum Item: Sendable {
+    case event(Event)
+    case entry(JournalEntry)
+  }
+
   private enum Target {
     case journald
     case lines(isTerminal: Bool)
   }
 
   private let target: Target
-  private let outbox: Outbox
+  private let outbox: Outbox<Item>
 
   /// Whether entries go to journald.
   var isJournald: Bool { if case .journald = target { true } else { false } }
@@ -23,20 +29,29 @@ final class Journal: Sendable {
   init() {
     let target = Journal.isConnected ? Target.journald : .lines(isTerminal: isatty(2) == 1)
     self.target = target
-    outbox = Outbox("jotd.journal", bound: Limits.journalBacklog) { dropped in
-      Journal.put(
-        JournalEntry(.warning, "\(dropped) journal entries were dropped: the journal did not read"),
-        target)
-    }
+    outbox = Outbox(
+      "jotd.journal",
+      Outbox.Bounds(burst: Limits.journalBurst, stuck: Limits.journalBacklog),
+      tell: { item in
+        switch item {
+        case .event(let event): Journal.put(JournalEntry(event), target)
+        case .entry(let entry): Journal.put(entry, target)
+        }
+      },
+      overflow: { dropped in
+        Journal.put(
+          JournalEntry(
+            .warning, "\(dropped) journal entries were dropped: the journal did not read"),
+          target)
+      })
   }
 
-  /// Writes the entry of an event, soon.
-  func report(_ event: Event) { write(JournalEntry(event)) }
+  /// Writes the entry of an event, soon. The entry is made in its turn: whoever reports does not
+  /// wait for it, and what is dropped costs nothing.
+  func report(_ event: Event) { outbox.put(.event(event)) }
 
   /// Writes an entry, soon.
-  func write(_ entry: JournalEntry) {
-    outbox.put { [target] in Journal.put(entry, target) }
-  }
+  func write(_ entry: JournalEntry) { outbox.put(.entry(entry)) }
 
   /// Waits until all entries are written, or for `limit`.
   func flush(within limit: Duration) { outbox.flush(within: limit) }

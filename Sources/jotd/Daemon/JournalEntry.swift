@@ -25,26 +25,31 @@ struct JournalEntry {
 
   private init(_ priority: Priority, _ messageID: String, _ message: String) {
     self.init(priority, message)
-    fields = [("MESSAGE_ID", messageID)]
+    fields.reserveCapacity(6)
+    fields.append(("MESSAGE_ID", messageID))
   }
 
-  private func with(_ name: String, _ value: String?) -> JournalEntry {
+  private consuming func with(_ name: String, _ value: String?) -> JournalEntry {
     var entry = self
     if let value { entry.fields.append((name, value)) }
     return entry
   }
 
-  private func about(_ token: TokenSummary) -> JournalEntry {
+  private consuming func about(_ token: TokenSummary) -> JournalEntry {
     about(token.identity).with("JOTD_USER_ID", token.userID)
       .with("JOTD_ROLE", token.role.rawValue).with("JOTD_EXPIRES_AT", token.expiresAt.rfc3339)
       .with("JOTD_KEY_ID", token.origin.description)
   }
 
-  private func about(_ identity: String) -> JournalEntry { with("JOTD_IDENTITY", identity) }
+  private consuming func about(_ identity: String) -> JournalEntry {
+    with("JOTD_IDENTITY", identity)
+  }
 
-  private func about(_ path: Path) -> JournalEntry { with("JOTD_DELIVERY", path.description) }
+  private consuming func about(_ path: Path) -> JournalEntry {
+    with("JOTD_DELIVERY", path.description)
+  }
 
-  private func because(_ failure: Failure) -> JournalEntry {
+  private consuming func because(_ failure: Failure) -> JournalEntry {
     failure.code == 0 ? self : with("ERRNO", String(failure.code))
   }
 

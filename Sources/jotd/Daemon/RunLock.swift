@@ -47,9 +47,7 @@ final class RunLock: Sendable {
 
   /// Names the configuration's path by its last part and a hash (FNV-1a) of it all.
   private static func fileName(for path: String) -> String {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in path.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    return ".\(TemporaryName.stem(Path(path).name)).\(String(hash, radix: 16)).lock"
+    ".\(TemporaryName.stem(Path(path).name)).\(String(path.fnv1a, radix: 16)).lock"
   }
 
   private static func lock(_ name: String, _ folder: Folder) throws(Failure) -> Descriptor {

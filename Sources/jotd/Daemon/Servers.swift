@@ -90,13 +90,7 @@ final class Servers {
   /// Publishes what changed, and tells those who wait for it.
   func publish(_ changed: [IdentityStatus], _ lateness: Lateness) {
     if changed.isEmpty { return }
-    let before = changed.map { store[$0.identity.name]?.token?.compact }
-    store.publish(changed)
-    store.change { $0.lateness = lateness }
-    for (status, before) in zip(changed, before)
-    where status.token?.compact != before || status.token == nil && !status.isAwaited {
-      longPolls.release(status.identity.name)
-    }
+    for name in store.publish(changed, lateness) { longPolls.release(name) }
   }
 
   /// Tells all who wait, on both sockets, that no token comes any more.

@@ -8,7 +8,9 @@ import Rotation
 @MainActor
 final class SystemdNotifier {
   private var lastStatus = ""
-  private let outbox = Outbox("jotd.notify", bound: Limits.notifyBacklog)
+  private let outbox = Outbox<String>(
+    "jotd.notify", Outbox.Bounds(burst: Limits.notifyBacklog, stuck: Limits.notifyBacklog)
+  ) { unsafe sd_notify(0, $0) }
   private var watchdog: (any DispatchSourceTimer)?
 
   /// One line that `systemctl status` shows, with the first of the reasons for which the last
@@ -45,7 +47,7 @@ final class SystemdNotifier {
     watchdog = timer
   }
 
-  private func notify(_ text: String) { outbox.put { unsafe sd_notify(0, text) } }
+  private func notify(_ text: String) { outbox.put(text) }
 
   /// Waits until all is told, or for `limit`.
   func flush(within limit: Duration) { outbox.flush(within: limit) }

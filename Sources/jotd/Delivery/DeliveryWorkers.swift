@@ -77,6 +77,7 @@ final class DeliveryWorkers {
 
   private func submit(_ work: [DeliveryWork]) {
     if work.isEmpty { return }
+    mounts.refresh()
     workers.submit(work.map { (mounts.place(of: $0.folder), $0) })
   }
 

@@ -19,6 +19,9 @@ final class MountTable {
 
   deinit { if table >= 0 { close(table) } }
 
+  /// Reads the mount points again if they changed: to be called before places are asked for.
+  func refresh() { if table >= 0, linux_has_priority_data(table) == 1 { read() } }
+
   /// The folder and the mount point that it most likely is on, by its name: links are not followed,
   /// because that could hang.
   func place(of folder: Path) -> WorkPlace {
@@ -26,7 +29,6 @@ final class MountTable {
   }
 
   private func point(of folder: Path) -> String {
-    if table >= 0, linux_has_priority_data(table) == 1 { read() }
     if let found = known[folder] { return found }
     let path = Array(folder.description.utf8).nearestAbove(where: points.contains)
     let found = String(decoding: path, as: UTF8.self)

@@ -31,8 +31,8 @@ enum TemporaryName {
     let inner = Array(name.utf8.dropFirst().dropLast(suffix.utf8.count))
     guard let period = inner.lastIndex(of: UInt8(ascii: ".")) else { return nil }
     let number = inner[period...].dropFirst()
-    let hexadecimal = Array("0123456789abcdef".utf8)
-    guard number.count == digits, number.allSatisfy(hexadecimal.contains),
+    guard number.count == digits,
+      number.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }),
       let value = UInt64(String(decoding: number, as: UTF8.self), radix: 16)
     else { return nil }
     return (Array(inner[..<period]), value)
@@ -40,6 +40,7 @@ enum TemporaryName {
 
   /// The target's name, or as many of its characters as fit.
   static func stem(_ name: String) -> String {
+    if name.utf8.count <= stemBytes { return name }
     var bytes = 0
     let kept = name.unicodeScalars.prefix { scalar in
       bytes += UTF8.width(scalar)

@@ -57,10 +57,16 @@ final class StatusStore: Sendable {
     }
   }
 
-  /// Publishes how these identities stand.
-  func publish(_ statuses: [IdentityStatus]) {
+  /// Publishes how these identities stand, and how late rotations began; gives the names of those
+  /// whose token is another one now, or does not come.
+  func publish(_ statuses: [IdentityStatus], _ lateness: Lateness) -> [String] {
     state.withLock { state in
-      for status in statuses { state.statuses[status.identity.name] = status }
+      state.general.lateness = lateness
+      return statuses.compactMap { status in
+        let before = state.statuses.updateValue(status, forKey: status.identity.name)
+        let isOther = status.token?.compact != before?.token?.compact
+        return isOther || status.token == nil && !status.isAwaited ? status.identity.name : nil
+      }
     }
   }
 
@@ -87,6 +93,11 @@ final class StatusStore: Sendable {
       guard let token = state.statuses[identity]?.token else { return false }
       return state.handedOut[Holder(unit: unit, identity: identity)] == token.signature
     }
+  }
+
+  /// The names of identities of which something fails, the first of so many.
+  func failing(upTo count: Int) -> [String] {
+    Array(all.lazy.filter { !$0.failures.isEmpty }.map(\.identity.name).prefix(count))
   }
 
   /// All identities, by name.

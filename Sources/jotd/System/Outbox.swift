@@ -1,49 +1,89 @@
+import DequeModule
 import Dispatch
 import Rotation
 import Synchronization
 
-/// What is told to somebody who may be slow to listen: one after the other on a queue of its own, a
-/// bounded number of them. What comes when that many wait is dropped, and counted.
-final class Outbox: Sendable {
+/// What is told to somebody who may be slow to listen: one after the other, on a queue of its own,
+/// and a bounded number of them. What is too much is dropped, and counted.
+final class Outbox<Item: Sendable>: Sendable {
+  /// How many items may wait.
+  struct Bounds {
+    /// While the listener takes one after the other.
+    let burst: Int
+    /// Once it has not taken one for `Limits.stallTimeout`.
+    let stuck: Int
+  }
+
   private struct State {
-    var waiting = 0
+    var waiting = Deque<Item>()
     var dropped = 0
+    /// When the item began to be told that is being told now; nil while none is.
+    var since: ContinuousClock.Instant?
   }
 
   private let queue: DispatchQueue
-  private let bound: Int
+  private let bounds: Bounds
+  private let tell: @Sendable (Item) -> Void
   private let overflow: @Sendable (_ dropped: Int) -> Void
   private let state = Mutex(State())
 
-  /// At most `bound` wait. `overflow` is called, in its turn, when all is told and some were
-  /// dropped.
+  /// `tell` is called with each item, and `overflow` when all is told and some were dropped, both
+  /// on the queue.
   init(
-    _ label: String, bound: Int, overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
+    _ label: String, _ bounds: Bounds, tell: @escaping @Sendable (Item) -> Void,
+    overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
   ) {
     queue = DispatchQueue(label: label)
-    self.bound = bound
+    self.bounds = bounds
+    self.tell = tell
     self.overflow = overflow
   }
 
-  /// Calls `tell` in its turn, on the queue; or never, if too many wait.
-  func put(_ tell: @escaping @Sendable () -> Void) {
-    let isFull = state.withLock { state in
-      if state.waiting >= bound {
+  /// Has `item` told in its turn, unless too many wait.
+  func put(_ item: Item) {
+    let mustBegin = state.withLock { state in
+      if state.waiting.count >= bounds.stuck, isFull(state) {
         state.dropped += 1
-        return true
+        return false
       }
-      state.waiting += 1
-      return false
+      state.waiting.append(item)
+      guard state.since == nil else { return false }
+      state.since = .now
+      return true
     }
-    if isFull { return }
-    queue.async { [self] in
-      tell()
-      let dropped = state.withLock { state in
-        state.waiting -= 1
-        defer { if state.waiting == 0 { state.dropped = 0 } }
-        return state.waiting == 0 ? state.dropped : 0
+    if mustBegin { queue.async { self.work() } }
+  }
+
+  private func isFull(_ state: State) -> Bool {
+    guard state.waiting.count < bounds.burst, let since = state.since else {
+      return state.waiting.count >= bounds.burst
+    }
+    return ContinuousClock.now - since >= Limits.stallTimeout
+  }
+
+  private func work() {
+    while let item = takeNext() { tell(item) }
+  }
+
+  /// The next item; nil, and the queue has nothing to do, when all is told.
+  private func takeNext() -> Item? {
+    while true {
+      let (item, dropped) = state.withLock { state -> (Item?, Int) in
+        if let item = state.waiting.popFirst() {
+          state.since = .now
+          return (item, 0)
+        }
+        defer { state.dropped = 0 }
+        if state.dropped == 0 {
+          state.since = nil
+          // What a burst took is given back.
+          state.waiting = []
+        }
+        return (nil, state.dropped)
       }
-      if dropped > 0 { overflow(dropped) }
+      if let item { return item }
+      if dropped == 0 { return nil }
+      overflow(dropped)
     }
   }
 

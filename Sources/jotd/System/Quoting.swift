@@ -15,7 +15,7 @@ enum Quoting {
   static func isWord(_ text: String) -> Bool { isWord(text.utf8, wordBytes) }
 
   /// Whether a text is a name as it may stand in a path.
-  static func isName(_ text: String) -> Bool { isWord(text.utf8, nameBytes) }
+  static func isName(_ text: some Collection<UInt8>) -> Bool { isWord(text, nameBytes) }
 
   /// Whether a text is a path of names.
   static func isPath(_ text: String) -> Bool {

@@ -49,18 +49,32 @@ private struct Redaction {
 
   /// Whether a text can be shown as it is, at a glance: most can.
   static func isHarmless(_ text: String) -> Bool {
+    let kinds = kinds
     var run = 0
     var (last, beforeLast): (UInt8, UInt8) = (0, 0)
     for byte in text.utf8 {
-      guard byte >= 0x20, byte < 0x7f, !isQuote(Unicode.Scalar(byte)) else { return false }
-      if byte == UInt8(ascii: "J"), last == UInt8(ascii: "y"), beforeLast == UInt8(ascii: "e") {
-        return false
+      switch kinds[Int(byte)] {
+      case .harmful: return false
+      case .other: run = 0
+      case .letter:
+        run += 1
+        if run >= shortestPiece { return false }
+        if byte == UInt8(ascii: "J"), last == UInt8(ascii: "y"), beforeLast == UInt8(ascii: "e") {
+          return false
+        }
       }
-      run = isLetter(byte) && byte != UInt8(ascii: ".") ? run + 1 : 0
-      if run >= shortestPiece { return false }
       (beforeLast, last) = (last, byte)
     }
     return true
+  }
+
+  private enum Kind { case letter, other, harmful }
+
+  /// What each byte is to `isHarmless`: a letter that a part of a token can have, something that is
+  /// shown as it is, or something that is not.
+  private static let kinds: [Kind] = (0...255).map { (byte: UInt8) in
+    guard byte >= 0x20, byte < 0x7f, !isQuote(Unicode.Scalar(byte)) else { return .harmful }
+    return isLetter(byte) && byte != UInt8(ascii: ".") ? .letter : .other
   }
 
   /// Takes one character as it is written in the text, and as what it is read.
