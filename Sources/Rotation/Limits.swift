@@ -258,8 +258,8 @@ package enum Limits {
   package static let statusReason = 300
   /// Names in one message; the rest are counted.
   package static let namesShown = 10
-  /// Entries that wait for a journal that does not read; beyond it they are counted and dropped,
-  /// because a rotation must not wait for a log.
+  /// Entries that wait for a journal that has not read for `stallTimeout`; beyond it they are
+  /// counted and dropped, because a rotation must not wait for a log.
   package static let journalBacklog = 4096
   /// The same for one that does: what a start of 100,000 identities has to say at once, in some 16
   /// MiB that are given back.

@@ -81,6 +81,17 @@ def test_a_start_of_many_loses_no_entry(home):
     assert daemon.count("new token") == 30_000 and not daemon.count("dropped")
 
 
+def test_a_stop_amid_a_burst_writes_what_was_last(home, mute):
+    home.configure("".join(
+        f"  i{n}: {{ user_id: u, role: viewer }}\n" for n in range(30_000))
+        + "  last: { user_id: u, role: viewer, deliver: [ { file: @/last.jwt } ] }\n")
+    daemon = mute()
+    eventually(lambda: home.path("last.jwt").exists())
+    text = daemon.end()
+    assert "stopping on SIGTERM" in text
+    assert re.search("[1-9][0-9]* journal entries were dropped", text)
+
+
 def test_only_the_journal_itself_is_taken_for_it(home):
     home.one(life="1d", before="1h")
     daemon = home.start(env={"JOURNAL_STREAM": "1:1"})

@@ -10,15 +10,30 @@ final class Outbox<Item: Sendable>: Sendable {
   struct Bounds {
     /// While the listener takes one after the other.
     let burst: Int
-    /// Once it has not taken one for `Limits.stallTimeout`.
+    /// Once it has not taken one for `Limits.stallTimeout`, and when jotd ends: what is more then
+    /// is dropped, too.
     let stuck: Int
   }
 
   private struct State {
     var waiting = Deque<Item>()
     var dropped = 0
-    /// When the item began to be told that is being told now; nil while none is.
-    var since: ContinuousClock.Instant?
+    /// The most that waited since all was told.
+    var peak = 0
+    /// When the item began to be told that is being told now; nil while none is. While the machine
+    /// sleeps, nobody is slow.
+    var since: SuspendingClock.Instant?
+
+    /// Whether the listener takes nothing.
+    var isStuck: Bool {
+      since.map { SuspendingClock.now - $0 >= Limits.stallTimeout } ?? false
+    }
+
+    /// Keeps some of what waits.
+    mutating func keep(_ kept: Deque<Item>.SubSequence) {
+      dropped += waiting.count - kept.count
+      waiting = Deque(kept)
+    }
   }
 
   private let queue: DispatchQueue
@@ -42,23 +57,20 @@ final class Outbox<Item: Sendable>: Sendable {
   /// Has `item` told in its turn, unless too many wait.
   func put(_ item: Item) {
     let mustBegin = state.withLock { state in
-      if state.waiting.count >= bounds.stuck, isFull(state) {
+      let count = state.waiting.count
+      let isStuck = count >= bounds.stuck && state.isStuck
+      if isStuck, count > bounds.stuck { state.keep(state.waiting.prefix(bounds.stuck)) }
+      guard !isStuck, count < bounds.burst else {
         state.dropped += 1
         return false
       }
       state.waiting.append(item)
+      state.peak = max(state.peak, count + 1)
       guard state.since == nil else { return false }
       state.since = .now
       return true
     }
     if mustBegin { queue.async { self.work() } }
-  }
-
-  private func isFull(_ state: State) -> Bool {
-    guard state.waiting.count < bounds.burst, let since = state.since else {
-      return state.waiting.count >= bounds.burst
-    }
-    return ContinuousClock.now - since >= Limits.stallTimeout
   }
 
   private func work() {
@@ -77,6 +89,8 @@ final class Outbox<Item: Sendable>: Sendable {
         if state.dropped == 0 {
           state.since = nil
           // What a burst took is given back.
+          if state.peak > bounds.stuck { Hardening.trimMemorySoon() }
+          state.peak = 0
           state.waiting = []
         }
         return (nil, state.dropped)
@@ -87,10 +101,18 @@ final class Outbox<Item: Sendable>: Sendable {
     }
   }
 
-  /// Waits until all is told, or for `limit`.
+  /// Waits until all is told, or for `limit`. Of many, only the last are told, because the limit is
+  /// short and the last matter most.
   func flush(within limit: Duration) {
+    state.withLock { state in
+      if state.waiting.count > bounds.stuck { state.keep(state.waiting.suffix(bounds.stuck)) }
+    }
     let done = DispatchSemaphore(value: 0)
-    queue.async { done.signal() }
+    queue.async {
+      // What another thread has put there, and has not set the queue to work for yet.
+      self.work()
+      done.signal()
+    }
     _ = done.wait(timeout: .now() + limit.interval)
   }
 }
