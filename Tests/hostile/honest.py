@@ -3,6 +3,7 @@
 prints how often, how long the longest call took, how many took longer than they may, and all that
 was wrong. `honest.py ROLE FOLDER USER LONGEST PATIENT`."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -45,11 +46,11 @@ def waited(process):
     (sched_info of proc(5)): what a busy machine costs, and not the daemon."""
     sum = 0
     for one in (process, os.getpid()):
-        for path in pathlib.Path(f"/proc/{one}/task").glob("*/schedstat"):
-            try:
-                sum += int(path.read_text().split()[1])
-            except OSError:
-                pass
+        # A process ends, and so do threads, while they are looked at.
+        with contextlib.suppress(OSError):
+            for path in pathlib.Path(f"/proc/{one}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError):
+                    sum += int(path.read_text().split()[1])
     return sum / 1e9
 
 
