@@ -163,10 +163,10 @@ def test(jotd, number, tests, seconds=TEST_SECONDS):
     # In a folder of their own: what pytest shares out to all runs of a user, each run closes to
     # the other users that the tests of another run have connect.
     with tempfile.TemporaryDirectory(prefix="jotd-", ignore_cleanup_errors=True) as folder:
-        return tested(jotd, number, tests, seconds, folder)
+        return test_in(folder, jotd, number, tests, seconds)
 
 
-def tested(jotd, number, tests, seconds, folder):
+def test_in(folder, jotd, number, tests, seconds):
     """The same, with its files in `folder`."""
     process = subprocess.Popen(
         [PYTHON, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short", "-rsfE",

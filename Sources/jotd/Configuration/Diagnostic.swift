@@ -1,5 +1,3 @@
-import Rotation
-
 /// Something wrong, or worth knowing, in the configuration or on the host.
 struct Diagnostic: Error, Comparable, CustomStringConvertible {
   let location: SourceLocation

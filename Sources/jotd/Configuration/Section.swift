@@ -138,14 +138,12 @@ private struct Seen {
   /// Where `text` is among those that were new; nil, and it is noted as the next of them, when it
   /// is new, too.
   mutating func index(of text: String, among keys: some Collection<String>) -> Int? {
+    let key = ByteString(text)
     guard places != nil else {
-      // What is not equal as strings is not equal as bytes, and that is found out sooner.
-      return keys.enumerated().first {
-        $0.element == text && $0.element.utf8.elementsEqual(text.utf8)
-      }?.offset
+      return keys.enumerated().first { ByteString($0.element) == key }?.offset
     }
-    if let place = places?[ByteString(text)] { return place }
-    places?[ByteString(text)] = count
+    if let place = places?[key] { return place }
+    places?[key] = count
     count += 1
     return nil
   }

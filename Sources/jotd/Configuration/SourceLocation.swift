@@ -1,5 +1,3 @@
-import Rotation
-
 /// A place in a configuration file.
 struct SourceLocation: Comparable, CustomStringConvertible {
   let file: String
