@@ -34,6 +34,7 @@ C_IMPORTS = {
     "CLinux": {
         "Commands/Exchange.swift", "System/FileSystem.swift", "System/Descriptor.swift",
         "System/FileStatus.swift", "Daemon/WallClock.swift", "System/Hardening.swift",
+        "System/MainQueue.swift", "System/Threads.swift",
         "Daemon/SystemdNotifier.swift", "System/Output.swift", "Daemon/Signals.swift",
         "Sockets/Peer.swift", "Sockets/Listener.swift", "Query/CredentialAddress.swift",
         "Configuration/AccessReader.swift", "System/SocketActivation.swift",

@@ -7,9 +7,12 @@
 #include <linux/magic.h>
 #include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -113,6 +116,55 @@ int linux_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
 int linux_has_priority_data(int fd) {
   struct pollfd change = {.fd = fd, .events = POLLPRI};
   return poll(&change, 1, 0) == 1;
+}
+
+int _dispatch_get_main_queue_handle_4CF(void);
+void _dispatch_main_queue_callback_4CF(void *);
+
+void linux_serve_main_queue(void) {
+  struct pollfd work = {.fd = _dispatch_get_main_queue_handle_4CF(), .events = POLLIN};
+  for (;;) {
+    eventfd_t count;
+    if (poll(&work, 1, -1) < 1)
+      continue;
+    eventfd_read(work.fd, &count);
+    _dispatch_main_queue_callback_4CF(NULL);
+  }
+}
+
+struct start {
+  void (*body)(void *);
+  void *argument;
+};
+
+static void *run_body(void *argument) {
+  struct start start = *(struct start *)argument;
+  free(argument);
+  start.body(start.argument);
+  return NULL;
+}
+
+int linux_start_thread(void (*body)(void *), void *argument) {
+  struct start *start = malloc(sizeof *start);
+  if (!start)
+    return -1;
+  *start = (struct start){body, argument};
+  pthread_attr_t attributes;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  // The thread has the mask of the one that makes it.
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  int error = pthread_create(&thread, &attributes, run_body, start);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (error == 0)
+    return 0;
+  free(start);
+  errno = error;
+  return -1;
 }
 
 void linux_bound_heaps(void) { mallopt(M_ARENA_MAX, 2); }

@@ -57,6 +57,11 @@ package enum Limits {
   /// What takes longer is taken for hanging: it is reported, and nothing more begins in its folder
   /// until it comes back.
   package static let stallTimeout = Duration.seconds(2)
+  /// How long a thread waits for more work before it ends: bursts come seconds apart, and an idle
+  /// process is to be small.
+  package static let threadRest = Duration.seconds(5)
+  /// How long until a thread is asked for again that the host refused.
+  package static let threadRetry = Duration.seconds(1)
   /// How long a disk may take for one file with its syncs: what a slow one needs. For a warning.
   package static let diskTime = Duration.milliseconds(10)
   /// Bytes of the kernel's table of mounts: a host of a thousand containers has less.

@@ -64,6 +64,7 @@ ERRORS = {
     "close": "EDQUOT EINTR EIO ENOSPC",
     ("timerfd", "read"): "EAGAIN ECANCELED EINTR EIO", ("eventfd", "read"): "EAGAIN EINTR",
     "timerfd_settime": "ECANCELED EINVAL", "epoll_wait": "EINTR", "epoll_ctl": "ENOMEM ENOSPC",
+    "poll": "EINTR ENOMEM",
     ("log", "write"): "EPIPE",
     "clone3": "EAGAIN ENOMEM EPERM", "rt_sigprocmask": "EINVAL", "prctl": "EINVAL",
     "set_robust_list": "EINVAL", "setpriority": "EACCES", "rseq": "EINVAL",
@@ -74,14 +75,14 @@ LOOP = listed("""timerfd read 1
 eventfd read 1 2 3
 eventpoll epoll_wait 1 2 3 4 5 6
 - epoll_ctl 2
+- poll 1 2
 secret newfstatat 1 2
 log write 1""")
 # The kernel does not fail to write to an eventfd that is not full, to change what epoll watches
 # already, or to wake a thread.
 UNFAILING = listed("""eventfd write 1 2 3
 - epoll_ctl 1 3 4
-- futex 1 2 3
-- gettid 1 2 3""")
+- futex 1 2 3""")
 # After five idle seconds the threads are gone, and the next rotation makes new ones.
 THREADS = listed("""- clone3 1 1..2
 - rt_sigprocmask 1 2
@@ -92,8 +93,8 @@ THREADS = listed("""- clone3 1 1..2
 # The last are for memory, of threads that wait or end, and of the watch on the folders, without
 # which a delivery is made all the same.
 KNOWN = {*(name if isinstance(name, str) else name[1] for name in ERRORS),
-         *(name for _, name, _ in UNFAILING), "ioctl", "poll", "brk", "mmap", "munmap", "mprotect",
-         "madvise", "exit", "restart_syscall", "rt_sigsuspend", "sched_yield",
+         *(name for _, name, _ in UNFAILING), "ioctl", "gettid", "brk", "mmap", "munmap",
+         "mprotect", "madvise", "exit", "restart_syscall", "rt_sigsuspend", "sched_yield",
          "clock_nanosleep", "inotify_add_watch"}
 # What may end the process, to be started again. The C library and libdispatch give up when a futex
 # does not wake, a descriptor of theirs is none, or a thread cannot be set up; and a daemon

@@ -191,7 +191,7 @@ def test_every_call_of_the_loop_and_of_new_threads_fails():
                 daemon.process.wait(timeout=10)
                 return home.revives()
             home.well()
-            # libdispatch waits for a second whenever it is refused a thread.
+            # While the host gives no thread, writing may begin too late.
             hung = daemon.count("writing hangs") if case.call == "clone3" else 0
             assert daemon.count("delivered before stays") == hung
             assert not daemon.count("the secret changed")

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from conftest import JOTD, PATIENCE, claims_of, jotd, many, needs_root, with_socket
+from conftest import (
+    JOTD, PATIENCE, claims_of, eventually, jotd, many, needs_root, with_socket)
 
 
 def test_a_second_jotd_refuses_to_start_without_a_socket(home):
@@ -127,7 +128,9 @@ def test_time_zone_and_locale_change_nothing(home):
 def test_idle_means_no_system_call_at_all(home, tmp_path_factory):
     home.configure(many(10, "1d", "1h"))
     daemon = home.start().ready()
-    time.sleep(6)  # threads of the work before end by themselves after five seconds
+    # The first, which steers, and libdispatch's; there are no connections. Those of the work before
+    # end by themselves after five seconds.
+    eventually(lambda: len(os.listdir(f"/proc/{daemon.pid}/task")) == 2)
     trace = tmp_path_factory.mktemp("trace") / "trace"
     tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", trace, "-p", str(daemon.pid)])
     time.sleep(10)

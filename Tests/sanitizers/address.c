@@ -4,17 +4,20 @@
 #include <sanitizer/lsan_interface.h>
 #include <string.h>
 
-// The daemon ends with _exit(2), where the leak check that belongs to exit(3) does not run.
-_Noreturn void __real__exit(int);
-_Noreturn void __wrap__exit(int status) {
-  __lsan_do_leak_check();
-  __real__exit(status);
+// A daemon ends with _exit(2), where the leak check that belongs to exit(3) does not run. With
+// exit(3) ends a start that failed, and nobody takes apart what it had made.
+static int has_failed_to_start = 0;
+int __lsan_is_turned_off(void) { return has_failed_to_start; }
+
+__attribute__((constructor)) static void begin(int count, char **words) {
+  has_failed_to_start = count > 1 && strcmp(words[1], "run") == 0;
 }
 
-// dispatchMain(3) ends the daemon's first thread, and its stack is looked into no more: what that
-// thread allocates before, once, is left out. A reload goes the same way on threads that count.
-__attribute__((constructor)) static void leave_out_start(int count, char **words) {
-  if (count > 1 && strcmp(words[1], "run") == 0) __lsan_disable();
+_Noreturn void __real__exit(int);
+_Noreturn void __wrap__exit(int status) {
+  has_failed_to_start = 0;
+  __lsan_do_leak_check();
+  __real__exit(status);
 }
 
 // Keys, with pointers to the ordinary heap, are in OpenSSL's secure heap, somewhere around

@@ -228,12 +228,14 @@ class Soak:
             thread.join(timeout=10)
             assert not thread.is_alive(), "a client hangs"
 
-    def third(self, number, column):
-        """The median of what was measured in the first (0), second or last third of the time."""
-        from_, to = (self.began + SECONDS * n / 3 for n in (number, number + 1))
-        measured = [s[column] for s in self.samples if from_ <= s[0] < to]
-        assert measured, f"nothing was measured in {from_:.0f}..{to:.0f}: {self.samples}"
-        return statistics.median(measured)
+    def thirds(self, column, of=statistics.median):
+        """What was measured in the first, the second and the last third of the time."""
+        def third(number):
+            from_, to = (self.began + SECONDS * n / 3 for n in (number, number + 1))
+            measured = [s[column] for s in self.samples if from_ <= s[0] < to]
+            assert measured, f"nothing was measured in {from_:.0f}..{to:.0f}: {self.samples}"
+            return of(measured)
+        return [third(number) for number in range(3)]
 
     def end(self):
         begin = time.monotonic()
@@ -253,18 +255,19 @@ def test_an_hour_in_a_minute():
     try:
         soak.run()
         assert not soak.faults, soak.faults
-        kinds = {"RssAnon KiB": 1, "descriptors": 2, "threads": 3}
-        grown = {kind: [soak.third(n, column) for n in range(3)] for kind, column in kinds.items()}
+        # The least memory: what a burst takes depends on the machine, and is given back.
+        grown = {"least RssAnon KiB": soak.thirds(1, min), "descriptors": soak.thirds(2),
+                 "threads": soak.thirds(3)}
         code, took = soak.end()
         print(f"\n{soak.rotations} rotations, {soak.reads} reads, {soak.requests} requests, "
               f"{soak.reloads} reloads; stopped in {took:.2f} s")
         for kind, (first, second, last) in grown.items():
-            print(f"{kind}: {first:.0f}, {second:.0f}, {last:.0f} (medians of the three thirds)")
+            print(f"{kind}: {first:.0f}, {second:.0f}, {last:.0f} (in the three thirds)")
         assert not soak.faults, soak.faults
         assert code == 0 and took < 1, (code, took)
         assert soak.rotations >= 60 * SECONDS, soak.rotations
         assert soak.reloads >= SECONDS / 10, soak.reloads
-        _, second, last = grown["RssAnon KiB"]
+        _, second, last = grown["least RssAnon KiB"]
         assert last <= second * 1.05 + 512, grown
         _, second, last = grown["descriptors"]
         assert abs(last - second) <= 3, grown

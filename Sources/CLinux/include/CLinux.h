@@ -40,6 +40,15 @@ int linux_has_priority_data(int fd);
 // open(2) flags that need _GNU_SOURCE.
 extern const int linux_O_PATH;
 
+// pthread_create(3): a detached thread that calls `body` with `argument`, and is bothered by no
+// signal. 0, or -1 with errno.
+int linux_start_thread(void (*body)(void *), void *argument);
+
+// Carries out what is put on libdispatch's main queue, for ever, on the thread that calls, which is
+// the first of the process. libdispatch has the means for those who write run loops. Under
+// dispatch_main(3) that thread would sleep, and each turn of the queue wake one of libdispatch's.
+_Noreturn void linux_serve_main_queue(void);
+
 // mallopt(3), M_ARENA_MAX: at most two heaps, where each thread would grow one of its own.
 void linux_bound_heaps(void);
 // malloc_trim(3): gives freed memory back to the kernel.

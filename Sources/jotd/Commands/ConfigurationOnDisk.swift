@@ -50,14 +50,14 @@ struct ConfigurationOnDisk {
 
   private func version() -> ConfigurationVersion? {
     let path = path
-    return waiting(for: Limits.stallTimeout, "jotd.configuration") {
+    return waiting(for: Limits.stallTimeout) {
       (try? ConfigurationVersion.onDisk(path)).flatMap(\.self)
     }.flatMap(\.self)
   }
 
   private func countErrors() -> Int? {
     let path = path
-    return waiting(for: Limits.stallTimeout, "jotd.configuration") {
+    return waiting(for: Limits.stallTimeout) {
       let diagnostics = Diagnostics()
       _ = Configuration.load(path, diagnostics)
       return diagnostics.errors.count

@@ -22,7 +22,7 @@ struct DaemonSocket {
       return
     }
     // A disk that hangs keeps nobody from asking.
-    switch waiting(for: Limits.stallTimeout, "jotd.configuration", { SocketPath.read(file) }) {
+    switch waiting(for: Limits.stallTimeout, { SocketPath.read(file) }) {
     case .path(let path)?: (self.path, reason) = (path, .named)
     case .none?: (path, reason) = (Configuration.standardSocket, .unnamed(file))
     case .unknown(let why)?: (path, reason) = (Configuration.standardSocket, .unknown(why))

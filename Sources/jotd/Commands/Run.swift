@@ -44,7 +44,7 @@ struct Run: ParsableCommand {
         if !journal.refuseStart(["\(error)"]) { printNote("\(error)") }
         throw ExitCode.cannotCreate
       }
-      withExtendedLifetime(daemon) { dispatchMain() }
+      withExtendedLifetime(daemon) { MainQueue.serve() }
     }
   }
 }

@@ -247,9 +247,7 @@ final class Daemon {
     // A disk that hangs keeps its sockets' files, which the next start replaces.
     let ending = DispatchGroup()
     let work = deliveries.shutdownWork + [servers.closing, lifecycle.unlocking]
-    for operation in work {
-      DispatchQueue(label: "jotd.stop").async(group: ending, execute: operation)
-    }
+    for operation in work { Threads.run(in: ending, operation) }
     _ = ending.wait(timeout: deadline)
     hooks.close(by: deadline)
     journal.flush(within: Limits.shutdownGrace / 2)

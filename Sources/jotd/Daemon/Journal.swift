@@ -30,7 +30,6 @@ final class Journal: Sendable {
     let target = Journal.isConnected ? Target.journald : .lines(isTerminal: isatty(2) == 1)
     self.target = target
     outbox = Outbox(
-      "jotd.journal",
       Outbox.Bounds(burst: Limits.journalBurst, stuck: Limits.journalBacklog),
       tell: { item in
         switch item {

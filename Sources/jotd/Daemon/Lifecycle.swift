@@ -29,7 +29,7 @@ final class Lifecycle {
 
   /// Keeps others from running with the configuration at `path`; throws when somebody does.
   func takeLock(for path: String) throws(Failure) {
-    let taken = waiting(for: Limits.stallTimeout, "jotd.lock") {
+    let taken = waiting(for: Limits.stallTimeout) {
       Result { () throws(Failure) in try RunLock.take(for: path) }
     } late: {
       if case .success(let lock) = $0 { lock?.release() }
@@ -38,7 +38,7 @@ final class Lifecycle {
   }
 
   /// Gives the lock back after a start that failed, however long its disk hangs.
-  func giveUpStart() { _ = waiting(for: Limits.stallTimeout, "jotd.lock", unlocking) }
+  func giveUpStart() { _ = waiting(for: Limits.stallTimeout, unlocking) }
 
   /// Whether READY=1 is to be said as soon as it is so: at the start, and after a reload.
   var owesReady: Bool { phase == .starting || phase == .reloading }

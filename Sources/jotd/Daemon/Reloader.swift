@@ -57,7 +57,7 @@ final class Reloader {
     guard hanging.count < Limits.hangingReloads else {
       return end(number, .failure(Failure("earlier reloads still hang")))
     }
-    DispatchQueue(label: "jotd.reload").async { [path, sockets] in
+    Threads.run { [path, sockets] in
       let result = Result { () throws(Failure) in try NewConfiguration(path, sockets) }
       MainQueue.run { self.end(number, result) }
     }
@@ -68,7 +68,7 @@ final class Reloader {
     guard let running, running.number == number else {
       hanging.remove(number)
       if case .success(let new) = result {
-        DispatchQueue(label: "jotd.reload").async { [sockets] in sockets.abandon(new.sockets) }
+        Threads.run { [sockets] in sockets.abandon(new.sockets) }
       }
       return
     }

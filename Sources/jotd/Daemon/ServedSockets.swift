@@ -1,4 +1,3 @@
-import Dispatch
 import Rotation
 import Synchronization
 
@@ -29,8 +28,6 @@ final class ServedSockets: Sendable {
   private let state = Mutex(State())
   private let makeQuery: @Sendable (SocketSettings) throws(Failure) -> Listener
   private let makeCredentials: @Sendable (Path) throws(Failure) -> Listener
-  /// To close a socket is to remove it from a folder, which can hang.
-  private let closing = DispatchQueue(label: "jotd.sockets")
 
   init(
     query: @escaping @Sendable (SocketSettings) throws(Failure) -> Listener,
@@ -104,7 +101,8 @@ final class ServedSockets: Sendable {
   }
 
   private func close(_ listeners: [Listener]) {
-    for listener in listeners { closing.async { listener.close() } }
+    // To close a socket is to remove it from a folder, which can hang.
+    for listener in listeners { Threads.run { listener.close() } }
   }
 
   private func undo(_ step: Step, _ listener: Listener?) {

@@ -24,9 +24,8 @@ final class Servers {
       StatusStore.General(
         access: Access(settings), keys: keys, configuration: settings.version))
     renewals = Renewals(store, control.rotate)
-    let answers = DispatchQueue(label: "jotd.answers")
     let query = QueryService(
-      store, longPolls, renewals, FairQueue { work in answers.async { work() } }, control)
+      store, longPolls, renewals, FairQueue { Threads.run($0) }, control)
     let credentials = CredentialService(store, longPolls, renewals, report: control.report)
     self.credentials = credentials
     sockets = ServedSockets(
@@ -42,7 +41,7 @@ final class Servers {
   /// that comes back: the deliveries do not wait for it.
   func open(_ settings: Settings) throws(Diagnostic) {
     bound(settings)
-    let prepared = waiting(for: Limits.stallTimeout, "jotd.sockets") { [sockets] in
+    let prepared = waiting(for: Limits.stallTimeout) { [sockets] in
       Result { () throws(Diagnostic) in try sockets.prepare(settings.socket) }
     } late: { result in
       MainQueue.run { self.openLate(result) }
@@ -59,7 +58,7 @@ final class Servers {
     case .success(let prepared):
       // A reload may have come before.
       guard sockets.isEmpty else {
-        return DispatchQueue(label: "jotd.sockets").async { [sockets] in sockets.abandon(prepared) }
+        return Threads.run { [sockets] in sockets.abandon(prepared) }
       }
       serve(prepared)
     case .failure(let diagnostic): journal.report(.warning("\(diagnostic)"))

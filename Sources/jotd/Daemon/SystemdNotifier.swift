@@ -9,7 +9,7 @@ import Rotation
 final class SystemdNotifier {
   private var lastStatus = ""
   private let outbox = Outbox<String>(
-    "jotd.notify", Outbox.Bounds(burst: Limits.notifyBacklog, stuck: Limits.notifyBacklog)
+    Outbox.Bounds(burst: Limits.notifyBacklog, stuck: Limits.notifyBacklog)
   ) { unsafe sd_notify(0, $0) }
   private var watchdog: (any DispatchSourceTimer)?
 

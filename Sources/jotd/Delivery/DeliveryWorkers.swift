@@ -36,7 +36,6 @@ final class DeliveryWorkers {
     self.watch = watch
     watching = watch?.begin()
     workers = WorkerPool(
-      "delivery",
       makeWorker: { [sockets] in
         var worker = DeliveryWorker(sockets, watch)
         return { worker.perform($0) }

@@ -33,19 +33,13 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     var hanging = 0
   }
 
-  private struct Worker {
-    // A private serial queue: a thread while it has work, none when idle, and not libdispatch's
-    // pool monitor, which would wake once a second for ever.
-    let queue: DispatchQueue
-    var now: Running?
-  }
-
   private struct State {
     var sites: [WorkPlace: Site] = [:]
     var fileSystems: [String: Load] = [:]
     /// The places where something waits, each once; the next in turn comes first.
     var turns: Deque<WorkPlace> = []
-    var workers: [Worker] = []
+    /// What each worker is at; nil while it has nothing to do.
+    var workers: [Running?] = []
     var idle: [Int] = []
     var results: [(work: Work, result: Result)] = []
     var isClosed = false
@@ -54,17 +48,15 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   private let state = Mutex(State())
   /// The workers that are at work, to be waited for.
   let working = DispatchGroup()
-  private let name: String
   private let makeWorker: @Sendable () -> Perform
   private let notify: @Sendable () -> Void
 
   /// `makeWorker` is called on a worker that begins, and what it gives until the worker has
   /// nothing to do. `notify` is called on a worker when results wait to be collected.
   init(
-    _ name: String, makeWorker: @escaping @Sendable () -> Perform,
+    makeWorker: @escaping @Sendable () -> Perform,
     notify: @escaping @Sendable () -> Void
   ) {
-    self.name = name
     self.makeWorker = makeWorker
     self.notify = notify
   }
@@ -95,10 +87,10 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     state.withLock { state in
       var found: [Work] = []
       for index in state.workers.indices {
-        guard let now = state.workers[index].now, !now.isHanging,
+        guard let now = state.workers[index], !now.isHanging,
           ContinuousClock.now - now.since >= Limits.stallTimeout
         else { continue }
-        state.workers[index].now?.isHanging = true
+        state.workers[index]?.isHanging = true
         state.sites[now.place]?.load.hanging += 1
         state.fileSystems[now.place.fileSystem]?.hanging += 1
         if !now.item.isReported { found.append(now.item.work) }
@@ -132,12 +124,11 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     {
       if state.idle.isEmpty {
         state.idle.append(state.workers.count)
-        let label = "jotd.\(name).\(state.workers.count)"
-        state.workers.append(Worker(queue: DispatchQueue(label: label)))
+        state.workers.append(nil)
       }
       let worker = state.idle.removeLast()
-      state.workers[worker].now = Running(item: item, place: place)
-      state.workers[worker].queue.async(group: working) { self.work(on: worker, item.work) }
+      state.workers[worker] = Running(item: item, place: place)
+      Threads.run(in: working) { self.work(on: worker, item.work) }
     }
   }
 
@@ -193,9 +184,9 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     let (next, isFirst) = state.withLock { state -> (Work?, Bool) in
       let isFirst = state.results.isEmpty
       state.results.append(finished)
-      if let now = state.workers[worker].now { leave(now, &state) }
+      if let now = state.workers[worker] { leave(now, &state) }
       let following = takeNext(&state)
-      state.workers[worker].now = following.map { Running(item: $0.0, place: $0.1) }
+      state.workers[worker] = following.map { Running(item: $0.0, place: $0.1) }
       if following == nil { state.idle.append(worker) }
       // A place that hung may have more to do than this worker.
       activate(&state)

@@ -11,7 +11,6 @@ import Rotation
 @MainActor
 final class HookRunner {
   private struct Run {
-    let worker: DispatchQueue
     let names: Set<String>
     let since: ContinuousClock.Instant
     /// It had to be ended the last time.
@@ -48,8 +47,6 @@ final class HookRunner {
   /// The identities for which units have yet to be restarted, and the pauses before the next tries.
   private var unserved: [Hook: Set<String>] = [:]
   private var backoffs: [Hook: Backoff] = [:]
-  // Private serial queues: a thread while it has work, none when idle.
-  private var idle: [DispatchQueue] = []
 
   /// `report` is told of failures, recoveries and output; `faults` has changed by then. The store
   /// knows which units have their identity's token already.
@@ -159,11 +156,10 @@ final class HookRunner {
         madeAt = names.compactMap { store[$0]?.token?.issuedAt.wholeSeconds }.max()
       }
     }
-    let worker = idle.popLast() ?? DispatchQueue(label: "jotd.hook")
-    let run = Run(worker: worker, names: names, since: .now, isSlow: isSlow)
+    let run = Run(names: names, since: .now, isSlow: isSlow)
     running[hook] = run
     let (processes, immortal, since) = (processes, immortals[hook], madeAt)
-    worker.async(group: working) {
+    Threads.run(in: working) {
       let outcome =
         if let immortal, processes.isImmortal(immortal) {
           Hook.Outcome(.immortal(pid: immortal), [])
@@ -176,7 +172,6 @@ final class HookRunner {
 
   private func finish(_ hook: Hook, _ outcome: Hook.Outcome) {
     let run = running.removeValue(forKey: hook)
-    if let run { idle.append(run.worker) }
     immortals[hook] = outcome.immortal
     let before = faults[hook]
     // A hook that is configured no more would never recover.

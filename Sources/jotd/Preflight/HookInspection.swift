@@ -15,7 +15,7 @@ struct HookInspection: Sendable {
   static func inspect(_ settings: Settings, _ mounts: MountView, _ diagnostics: Diagnostics) {
     let inspection = HookInspection(settings, mounts)
     guard !inspection.hooks.isEmpty else { return }
-    let faults = waiting(for: Limits.stallTimeout, "jotd.hooks") { inspection.faultsOfFiles() }
+    let faults = waiting(for: Limits.stallTimeout) { inspection.faultsOfFiles() }
     for fault in (faults ?? inspection.silence) + inspection.faultsOfUnits() {
       if fault.mayCome {
         diagnostics.warn(fault.location, fault.text)

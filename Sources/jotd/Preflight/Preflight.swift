@@ -54,7 +54,7 @@ struct Preflight {
     let inspections = folders(mounts.view)
     let arrived = DispatchSemaphore(value: 0)
     let pool = WorkerPool<FolderInspection, FolderReport>(
-      "inspection", makeWorker: { { $0.report() } }, notify: { arrived.signal() })
+      makeWorker: { { $0.report() } }, notify: { arrived.signal() })
     pool.submit(inspections.map { (mounts.place(of: $0.path), $0) })
     var reports: [FolderReport] = []
     var silent: [Path: FolderInspection] = [:]

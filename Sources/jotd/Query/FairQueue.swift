@@ -3,7 +3,7 @@ import NIOCore
 import Rotation
 import Synchronization
 
-/// Answers that cost something are made one after the other on a queue of their own, so that the
+/// Answers that cost something are made one after the other on a thread of their own, so that the
 /// event loop only reads and writes, and callers take turns:
 /// - operators and others by turns, and among each, one user after the other;
 /// - of one user, the newest connection that has had no answer yet, and the one that waits longest,

@@ -1,8 +1,12 @@
+import CLinux
 import Dispatch
 import Rotation
 
-/// The one way onto the main queue, where the daemon's state lives (dispatch_main(3)).
+/// The one way onto the main queue, where the daemon's state lives.
 enum MainQueue {
+  /// Carries out what is put there, for ever. To be called once, on the first thread.
+  static func serve() -> Never { linux_serve_main_queue() }
+
   /// Does it soon, after all that was asked for before.
   static func run(_ work: @escaping @MainActor () -> Void) {
     DispatchQueue.main.async { MainActor.assumeIsolated(work) }

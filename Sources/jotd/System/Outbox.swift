@@ -3,8 +3,8 @@ import Dispatch
 import Rotation
 import Synchronization
 
-/// What is told to somebody who may be slow to listen: one after the other, on a queue of its own,
-/// and a bounded number of them. What is too much is dropped, and counted.
+/// What is told to somebody who may be slow to listen: one after the other, on a thread of their
+/// own, and a bounded number of them. What is too much is dropped, and counted.
 final class Outbox<Item: Sendable>: Sendable {
   /// How many items may wait.
   struct Bounds {
@@ -36,19 +36,19 @@ final class Outbox<Item: Sendable>: Sendable {
     }
   }
 
-  private let queue: DispatchQueue
+  /// What is being told, to be waited for.
+  private let telling = DispatchGroup()
   private let bounds: Bounds
   private let tell: @Sendable (Item) -> Void
   private let overflow: @Sendable (_ dropped: Int) -> Void
   private let state = Mutex(State())
 
   /// `tell` is called with each item, and `overflow` when all is told and some were dropped, both
-  /// on the queue.
+  /// on the thread.
   init(
-    _ label: String, _ bounds: Bounds, tell: @escaping @Sendable (Item) -> Void,
+    _ bounds: Bounds, tell: @escaping @Sendable (Item) -> Void,
     overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
   ) {
-    queue = DispatchQueue(label: label)
     self.bounds = bounds
     self.tell = tell
     self.overflow = overflow
@@ -68,16 +68,19 @@ final class Outbox<Item: Sendable>: Sendable {
       state.peak = max(state.peak, count + 1)
       guard state.since == nil else { return false }
       state.since = .now
+      // Here, so that `flush` waits for it.
+      telling.enter()
       return true
     }
-    if mustBegin { queue.async { self.work() } }
+    if mustBegin { Threads.run { self.work() } }
   }
 
   private func work() {
     while let item = takeNext() { tell(item) }
+    telling.leave()
   }
 
-  /// The next item; nil, and the queue has nothing to do, when all is told.
+  /// The next item; nil, and the thread has nothing to do, when all is told.
   private func takeNext() -> Item? {
     while true {
       let (item, dropped) = state.withLock { state -> (Item?, Int) in
@@ -107,12 +110,6 @@ final class Outbox<Item: Sendable>: Sendable {
     state.withLock { state in
       if state.waiting.count > bounds.stuck { state.keep(state.waiting.suffix(bounds.stuck)) }
     }
-    let done = DispatchSemaphore(value: 0)
-    queue.async {
-      // What another thread has put there, and has not set the queue to work for yet.
-      self.work()
-      done.signal()
-    }
-    _ = done.wait(timeout: .now() + limit.interval)
+    _ = telling.wait(timeout: .now() + limit.interval)
   }
 }

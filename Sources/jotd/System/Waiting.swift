@@ -2,15 +2,15 @@ import Dispatch
 import Rotation
 import Synchronization
 
-/// Calls `work`, which can hang, on a queue of its own and waits for what it gives, for `limit` at
-/// most. Nil after that: then `late` gets it, on that queue, when it comes back after all.
+/// Calls `work`, which can hang, on a thread of its own and waits for what it gives, for `limit` at
+/// most. Nil after that: then `late` gets it, on that thread, when it comes back after all.
 func waiting<Value: Sendable>(
-  for limit: Duration, _ label: String, _ work: @escaping @Sendable () -> Value,
+  for limit: Duration, _ work: @escaping @Sendable () -> Value,
   late: @escaping @Sendable (Value) -> Void = { _ in }
 ) -> Value? {
   let slot = Slot<Value>()
   let done = DispatchSemaphore(value: 0)
-  DispatchQueue(label: label).async {
+  Threads.run {
     let value = work()
     if slot.put(value) { done.signal() } else { late(value) }
   }
