@@ -1,9 +1,8 @@
-import Dispatch
 import Rotation
 
 /// Keeps an eye on the secret's source while the daemon runs: a rewritten file is noticed by
 /// inotify(7) at once, and by its status at every wake-up in case a watch was lost; what cannot be
-/// read is tried again, as often as a delivery. Files are touched on a queue of its own, because a
+/// read is tried again, as often as a delivery. Files are touched on a thread of their own, because a
 /// disk can hang.
 @MainActor
 final class SecretWatcher {
@@ -27,7 +26,6 @@ final class SecretWatcher {
   private var seen: FileStatus?
   private var failure: Failure?
   private var backoff = Backoff()
-  private let queue = DispatchQueue(label: "jotd.secret")
   private var fileWatch: FileWatch?
   private var isLooking = false
   /// Something happened since the present look began.
@@ -41,7 +39,7 @@ final class SecretWatcher {
     self.seen = seen
     self.hear = hear
     guard let path = loader.path else { return }
-    fileWatch = FileWatch(path, on: queue) { [weak self] in
+    fileWatch = FileWatch(path) { [weak self] in
       MainQueue.run(after: Limits.changeGathering) { self?.look() }
     }
   }
@@ -67,7 +65,7 @@ final class SecretWatcher {
     isLooking = true
     isWanted = false
     retryAt = nil
-    queue.async { [loader, seen, isFailing = failure != nil, folders = fileWatch?.folders] in
+    Threads.run { [loader, seen, isFailing = failure != nil, folders = fileWatch?.folders] in
       let found = loader.fingerprint
       var news = Seen.unchanged
       if found != seen || isFailing {

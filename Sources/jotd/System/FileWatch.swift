@@ -5,15 +5,16 @@ import Synchronization
 /// Notices that a file was written or replaced, until it is let go.
 @MainActor
 final class FileWatch {
-  /// The folders that are watched; to be used on the queue that the watch was given.
+  /// The folders that are watched.
   let folders: WatchedFolders
   private let source: any DispatchSourceRead
 
-  /// `changed` is called on `queue` after anything happened in one of the folders. Nil when the
-  /// kernel gives no watch.
-  init?(_ path: String, on queue: DispatchQueue, changed: @escaping @Sendable () -> Void) {
+  /// `changed` is called on a queue of the watch's own after anything happened in one of the
+  /// folders. Nil when the kernel gives no watch.
+  init?(_ path: String, changed: @escaping @Sendable () -> Void) {
     guard let inotify = Inotify() else { return nil }
     let folders = WatchedFolders(path, inotify)
+    let queue = DispatchQueue(label: "jotd.secret")
     self.folders = folders
     source = DispatchSource.makeReadSource(fileDescriptor: inotify.descriptor, queue: queue)
     // `@Sendable`: neither runs on the main queue. The descriptor is open until the source is done.
@@ -24,7 +25,7 @@ final class FileWatch {
       changed()
     }
     source.resume()
-    queue.async { folders.renew() }
+    Threads.run { folders.renew() }
   }
 
   isolated deinit { source.cancel() }
@@ -42,11 +43,12 @@ final class WatchedFolders: Sendable {
     self.inotify = inotify
   }
 
-  /// Watches the folders as they are now; call it again when one may have been replaced.
+  /// Watches the folders as they are now; call it again when one may have been replaced, on a thread
+  /// that may hang.
   func renew() {
-    let files = [path, FileSystem.resolved(path)].compactMap(\.self)
-    let folders = Set(files.map { Path($0).folder })
     watched.withLock { watched in
+      let files = [path, FileSystem.resolved(path)].compactMap(\.self)
+      let folders = Set(files.map { Path($0).folder })
       for (folder, watch) in watched where !folders.contains(folder) {
         inotify.forget(watch)
         watched[folder] = nil
