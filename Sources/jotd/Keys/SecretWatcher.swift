@@ -2,8 +2,8 @@ import Rotation
 
 /// Keeps an eye on the secret's source while the daemon runs: a rewritten file is noticed by
 /// inotify(7) at once, and by its status at every wake-up in case a watch was lost; what cannot be
-/// read is tried again, as often as a delivery. Files are touched on a thread of their own, because a
-/// disk can hang.
+/// read is tried again, as often as a delivery. Files are touched on a thread of their own, because
+/// a disk can hang.
 @MainActor
 final class SecretWatcher {
   enum News: Sendable {

@@ -43,8 +43,8 @@ final class WatchedFolders: Sendable {
     self.inotify = inotify
   }
 
-  /// Watches the folders as they are now; call it again when one may have been replaced, on a thread
-  /// that may hang.
+  /// Watches the folders as they are now; call it again when one may have been replaced. Not for
+  /// the main queue.
   func renew() {
     watched.withLock { watched in
       let files = [path, FileSystem.resolved(path)].compactMap(\.self)
