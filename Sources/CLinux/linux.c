@@ -149,16 +149,22 @@ int linux_start_thread(void (*body)(void *), void *argument) {
   if (!start)
     return -1;
   *start = (struct start){body, argument};
+  // The thread has the mask of the one that makes it. Faults of its own stay unblocked: who reports
+  // them would not be called.
+  sigset_t others, before;
+  sigfillset(&others);
+  const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+  for (unsigned each = 0; each < sizeof faults / sizeof *faults; each++)
+    sigdelset(&others, faults[each]);
   pthread_attr_t attributes;
-  sigset_t all, before;
-  sigfillset(&all);
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  // The thread has the mask of the one that makes it.
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_t thread;
-  int error = pthread_create(&thread, &attributes, run_body, start);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int error = pthread_sigmask(SIG_SETMASK, &others, &before);
+  if (error == 0) {
+    error = pthread_create(&thread, &attributes, run_body, start);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+  }
   pthread_attr_destroy(&attributes);
   if (error == 0)
     return 0;

@@ -155,14 +155,16 @@ int linux_process_start(char *const *arguments, char *const *environment, int in
   // No handler of the daemon's runs in the child: it would write to the daemon's own pipe.
   sigset_t all, before;
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int pid = fork();
+  int error = pthread_sigmask(SIG_SETMASK, &all, &before);
+  int pid = error == 0 ? fork() : -1;
   if (pid == 0) {
     close(ends[2]);
     become(&plan);
   }
-  int error = errno;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error == 0) {
+    error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+  }
   errno = error;
   int end = -1;
   if (pid > 0 && (setpgid(pid, pid) < 0 || (end = syscall(SYS_pidfd_open, pid, 0)) < 0)) {

@@ -31,7 +31,7 @@ package enum Outcome: Sendable {
   case done
   /// What a look found; or `.nothing`, where nothing was there to be removed.
   case found(Found)
-  /// Nothing changed, for this reason.
+  /// It did not succeed, for this reason; the place may have changed all the same.
   case failed(Failure)
 }
 

@@ -11,7 +11,7 @@ package enum Delivery: Hashable, Sendable {
     }
   }
 
-  /// uid and gid that it is given to, nil for the daemon's own.
+  /// uid and gid that it is given to; nil where the configuration names none (see `FileDelivery`).
   package var owner: UInt32? {
     switch self {
     case .file(let file): file.owner

@@ -4,7 +4,7 @@ package enum Event: Sendable {
   // Tokens
   /// A new token is in every delivery of its identity.
   case rotated(TokenSummary)
-  /// An earlier run's token was found in every delivery, and stays.
+  /// An earlier run's token was found in every file of its identity, and stays.
   case kept(TokenSummary)
   case mintFailed(identity: String, Failure)
   /// `holdsToken`: readers still find one there that was delivered before.
@@ -12,7 +12,7 @@ package enum Event: Sendable {
   case deliveryRecovered(identity: String, path: Path)
   /// Somebody took away or changed what was delivered; it is put back.
   case displaced(identity: String, path: Path, by: Displacement)
-  /// While deliveries fail, the oldest token left in one of them has come to the threshold ...
+  /// While minting or a delivery fails, the oldest token in use has come to the threshold ...
   case stale(identity: String, expiresAt: Instant)
   /// ... or has ended.
   case expired(identity: String, expiresAt: Instant)
@@ -46,8 +46,8 @@ package enum Event: Sendable {
   case started(version: String, identities: Int)
   /// It does not start, for a reason in words.
   case startRefused(String)
-  /// Every delivery has its token, or its failure was reported: of so many identities, whose first
-  /// names these are.
+  /// Every delivery has its token, or its failure was reported. `names` are those of the failing
+  /// identities, `Limits.namesShown` at most.
   case ready(identities: Int, failing: Int, names: [String])
   case reloaded(Changes)
   case reloadRefused(String)

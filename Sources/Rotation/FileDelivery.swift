@@ -2,7 +2,8 @@
 package struct FileDelivery: Hashable, Sendable {
   package let path: Path
   package let format: Format
-  /// uid and gid, nil for the daemon's own.
+  /// uid and gid. Nil: jotd's own user, and the group that new files get in the folder; in place,
+  /// those that the file has.
   package let owner: UInt32?
   package let group: UInt32?
   /// Permission bits, 0 to 0o7777.

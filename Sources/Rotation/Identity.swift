@@ -14,7 +14,8 @@ package struct Identity: Hashable, Sendable {
   /// No token with this much life or less is left in a delivery; below `lifetime`.
   package let refreshBefore: Duration
   package let deliveries: [Delivery]
-  /// Who may fetch the token on the query socket or load it as a credential, beside operators.
+  /// Who may fetch the token on the query socket, beside operators; a unit among them may also load
+  /// it as a credential.
   package let access: [AccessRule]
   package let hooks: [Hook]
 

@@ -37,6 +37,7 @@ package struct IdentityStatus: Sendable {
   /// When the token is due to be replaced.
   package var refreshAt: Instant? { token.map { identity.due($0) } }
 
+  /// That of the token in use that ends first; `.missing` when a delivery holds none.
   package func freshness(at now: Instant) -> Freshness {
     guard let oldestExpiry, !isMissing else { return .missing }
     return identity.freshness(ofTokenExpiring: oldestExpiry, at: now)

@@ -7,10 +7,10 @@ package enum Input: Sendable {
   /// These keys are the ones from now on. With another one to sign with, every token is replaced at
   /// once.
   case keysChanged(Keys)
-  /// These identities, and no others, are kept fresh, with these keys. Those that are the same as
-  /// before keep their tokens; what went, in whole or in part, leaves no file behind. Every place
-  /// is looked at, so that what an earlier run delivered is kept, and what was lost is delivered
-  /// again.
+  /// These identities, and no others, are kept fresh, with these keys. Those that rotate as before
+  /// keep their tokens. A place that none wants any more is removed or emptied, if this run may
+  /// write it. Every file is looked at, so that what an earlier run delivered is kept, and what was
+  /// lost is delivered again.
   case configured([Identity], Keys)
   /// Somebody asked for new tokens.
   case requested(RotationRequest)

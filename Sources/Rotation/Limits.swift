@@ -49,7 +49,7 @@ package enum Limits {
 
   /// Deliveries that run side by side on one file system: enough to keep a disk busy.
   package static let workersOfOneFileSystem = 4
-  /// Folders of one file system that hang before all of it is taken to: each costs a thread.
+  /// Jobs of one file system that hang before nothing more begins on it: each costs a thread.
   package static let hangingOfOneFileSystem = 8
   /// Workers for all file systems together: each costs a thread while it works, and three
   /// descriptors.
@@ -271,7 +271,7 @@ package enum Limits {
   package static let journalBurst = 131_072
   /// Messages that wait for a service manager that does not read.
   package static let notifyBacklog = 16
-  /// How long a stopping daemon waits for running deliveries and unwritten entries: section 4 of
-  /// the contract gives it a second in all.
+  /// How long a stopping daemon waits for running deliveries and hooks; then half of it for the
+  /// journal and half for systemd, so that it ends within a second.
   package static let shutdownGrace = Duration.milliseconds(400)
 }

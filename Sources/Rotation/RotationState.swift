@@ -27,7 +27,8 @@ struct RotationState {
   var unread: Positions
   /// Deliveries whose place is to be looked at because somebody may have changed it.
   var suspect = Positions()
-  /// Deliveries whose place this run may write: it held a token, or nothing, at the first look.
+  /// Deliveries whose place this run may write: sockets, places that it could write before a
+  /// reload, and those where a look found a token, or nothing.
   var claimed = Positions()
   /// The token of an earlier run that the deliveries in `agreeing` were found to hold.
   var candidate: Token?
@@ -205,8 +206,8 @@ extension RotationState {
     if undelivered.isEmpty { settle(&agenda) }
   }
 
-  /// A request is answered once each delivery that lacks the token now has it, or has failed; paths
-  /// that hang are not waited for.
+  /// The requests are answered once each delivery that lacks the token at this moment has got it or
+  /// has failed; paths that hang are not waited for.
   private mutating func awaitDeliveries(_ agenda: Agenda) {
     forcedIssue = issue
     unanswered = Positions()

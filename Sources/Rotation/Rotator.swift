@@ -4,7 +4,7 @@
 /// and randomness come in as arguments. Invariants between steps:
 /// - every identity has an entry in the schedule, later than the last step, or waits for a look at
 ///   what its places hold;
-/// - nothing is written to a place before a look showed that it holds a token, or nothing;
+/// - no file is first written before a look showed that it holds a token, or nothing;
 /// - no token in use was issued in the future, is due, or is signed with another key than the
 ///   current one, unless minting fails;
 /// - a delivery has at most one job at a time, and a path never two, across reloads too;

@@ -30,8 +30,8 @@ extension Duration {
     self = .microseconds(total)
   }
 
-  /// The span in its largest units, as systemd prints it and `init(timeSpan:)` reads it:
-  /// `1d 2h`, `30min`, `1.5s`. Exact to the microsecond.
+  /// The span in days, hours, minutes and seconds, as `init(timeSpan:)` reads it: `1d 2h`, `30min`,
+  /// `1.5s`; below zero with a minus sign, which that does not read. Exact to the microsecond.
   package var timeSpan: String {
     var rest = microseconds
     guard rest > 0 else { return rest == 0 ? "0" : "-" + (.zero - self).timeSpan }

@@ -1,7 +1,7 @@
 /// A minted JWT (RFC 7519) in compact serialization (RFC 7515 section 3.1).
 ///
-/// Its bytes are what lets a client in: they go to deliveries and nowhere else, so a description
-/// shows none of them.
+/// Its bytes are what lets a client in: they go only to deliveries and to callers who may have
+/// them, so a description shows none of them.
 package struct Token: Sendable, CustomStringConvertible {
   package let compact: [UInt8]
   /// The moments of `iat` and `exp`: whole seconds.

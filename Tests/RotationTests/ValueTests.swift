@@ -16,6 +16,23 @@ struct ValueTests {
     #expect(Instant(seconds: seconds).rfc3339 == text)
   }
 
+  /// RFC 9110 section 5.6.7, with its own example, and a leap day on every day of the week.
+  @Test(
+    arguments: [
+      (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+      (-1, "Wed, 31 Dec 1969 23:59:59 GMT"), (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+      (1_078_012_800, "Sun, 29 Feb 2004 00:00:00 GMT"),
+      (1_204_243_200, "Fri, 29 Feb 2008 00:00:00 GMT"),
+      (1_330_473_600, "Wed, 29 Feb 2012 00:00:00 GMT"),
+      (1_456_704_000, "Mon, 29 Feb 2016 00:00:00 GMT"),
+      (1_582_934_400, "Sat, 29 Feb 2020 00:00:00 GMT"),
+      (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
+      (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+    ] as [(Int64, String)])
+  func datesOfHTTPAreThoseOfTheCalendar(_ seconds: Int64, _ text: String) {
+    #expect(Instant(seconds: seconds).httpDate == text)
+  }
+
   @Test func wholeSecondsRoundDown() {
     #expect(Instant(microseconds: 1_999_999).wholeSeconds == 1)
     #expect(Instant(microseconds: -1).wholeSeconds == -1)

@@ -94,7 +94,7 @@ THREADS = listed("""- clone3 1 1..2
 # which a delivery is made all the same.
 KNOWN = {*(name if isinstance(name, str) else name[1] for name in ERRORS),
          *(name for _, name, _ in UNFAILING), "ioctl", "gettid", "brk", "mmap", "munmap",
-         "mprotect", "madvise", "exit", "restart_syscall", "rt_sigsuspend", "sched_yield",
+         "mprotect", "madvise", "exit", "restart_syscall", "sched_yield",
          "clock_nanosleep", "inotify_add_watch"}
 # What may end the process, to be started again. The C library and libdispatch give up when a futex
 # does not wake, a descriptor of theirs is none, or a thread cannot be set up; and a daemon

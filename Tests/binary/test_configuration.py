@@ -320,3 +320,16 @@ def test_aliases_do_not_get_around_the_depth(home):
     chain = "".join(f"      c{n}: &c{n} {{ x: *c{n - 1} }}\n" for n in range(1, 60))
     home.one(extra="    claims:\n      c0: &c0 { x: 1 }\n" + chain)
     assert "nested more than 32 deep" in jotd("check", "--config", home.config, expect=78).stderr
+
+
+@needs_root
+def test_a_folder_that_cannot_be_read_to_its_end_is_no_shorter_one(home):
+    """What is missing in a configuration is removed."""
+    home.one()
+    folder = home.config.with_suffix(".d")
+    folder.mkdir(mode=0o700)
+    done = subprocess.run(
+        ["strace", "-qq", "-o", "/dev/null", "-e", "trace=getdents64",
+         "-P", folder, "-e", "inject=getdents64:error=EIO:when=1+",
+         JOTD, "check", "--config", home.config], capture_output=True, text=True)
+    assert done.returncode == 78 and f"{folder}: cannot be read: " in done.stderr, done

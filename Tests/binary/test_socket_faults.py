@@ -34,7 +34,7 @@ ERRORS = {
 }
 # These fail for a wrong argument only, or do not fail in any way that counts.
 UNFAILING = {"close", "gettid", "futex", "timerfd_settime", "ioctl", "madvise", "mmap", "munmap",
-             "mprotect", "brk", "restart_syscall", "rt_sigsuspend", "sched_yield", "getuid"}
+             "mprotect", "brk", "restart_syscall", "sched_yield", "getuid"}
 # What may end the process, to be started again: SwiftNIO reads once more where a caller has hung
 # up, and gives up when there is neither an end nor an error, which the kernel never does.
 FATAL = [("read", "error=EAGAIN")]

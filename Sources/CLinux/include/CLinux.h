@@ -1,6 +1,6 @@
 #pragma once
-// Linux calls that Swift's Glibc module does not offer, because they need
-// _GNU_SOURCE or are macros. Each returns what the call returns; errno as usual.
+// Linux calls that Swift's Glibc module does not offer, or not in a form that Swift can use. Where
+// nothing else is said, a function returns what the call returns, with errno as usual.
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -83,7 +83,7 @@ extern const int linux_socket_path_bytes;
 // Occupies those of the descriptors 0 to 2 that are closed, with what can be neither read nor
 // written.
 void linux_occupy_standard_descriptors(void);
-// Raises RLIMIT_NOFILE to its hard limit.
+// Sets the soft RLIMIT_NOFILE to the hard one, but to 65,536 at most.
 void linux_raise_file_limit(void);
 // What RLIMIT_NOFILE was before it was raised, for other programs.
 uint64_t linux_file_limit_at_start(void);

@@ -2,9 +2,9 @@ import Rotation
 
 /// The names of identities, for shells that complete a command line.
 enum IdentityNames {
-  /// Those that the daemon has which the words of the command line so far name; none when it does
-  /// not say so at once. Never an error, because it would stand in the middle of what somebody
-  /// types.
+  /// The identities of the daemon that --socket or --config in `words` names, or of the standard
+  /// one; none when it does not answer soon. Never an error, which would appear in the middle of
+  /// what somebody types.
   @Sendable static func complete(_ words: [String], _: Int, _: String) -> [String] {
     let socket = DaemonSocket(
       value(of: "--socket", words), value(of: "--config", words) ?? Configuration.standardPath)

@@ -15,11 +15,12 @@ struct Jotd: ParsableCommand {
 
 /// The exit codes of sysexits(3) that jotd uses. Wrong usage, 64, is ArgumentParser's own.
 extension ExitCode {
-  /// EX_DATAERR: the token that was given is not to be believed.
+  /// EX_DATAERR: what was given, such as a token or an identity's name, cannot be used.
   static let badData = ExitCode(65)
   /// EX_UNAVAILABLE: the daemon cannot be reached, or cannot do it now.
   static let unavailable = ExitCode(69)
-  /// EX_CANTCREAT: the timer or the query socket cannot be made.
+  /// EX_CANTCREAT: something that `run` needs, such as its lock or a socket, or a file, cannot be
+  /// made.
   static let cannotCreate = ExitCode(73)
   /// EX_NOPERM: the caller is not allowed to.
   static let notAllowed = ExitCode(77)
@@ -38,6 +39,6 @@ struct ConfigurationOption: ParsableArguments {
     completion: .file())
   var path: String?
 
-  /// Where the configuration is when the option is not given.
+  /// The configuration file: the option's, or the standard one when it is not given.
   var pathOrStandard: String { path ?? Configuration.standardPath }
 }

@@ -34,7 +34,7 @@ struct QueryClient {
     }
   }
 
-  /// The same for what must work: an error of the daemon's is one here, with its exit code.
+  /// Like `ask`, but throws the daemon's answer as a problem unless its status is 2xx.
   func demand(_ method: String, _ target: String) throws(Problem) -> QueryAnswer {
     let answer = try ask(method, target)
     guard (200..<300).contains(answer.status) else { throw answer.failure }
@@ -83,7 +83,7 @@ extension Problem {
   }
 }
 
-/// Runs what asks the daemon: says on standard error why it failed, and exits with that code.
+/// Runs what asks the daemon; when it fails, says why on standard error and throws its exit code.
 func reporting<Value>(_ ask: () throws(Problem) -> Value) throws -> Value {
   do { return try ask() } catch {
     printNote(error.detail)

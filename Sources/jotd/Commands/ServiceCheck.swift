@@ -27,7 +27,7 @@ enum ServiceCheck {
     } catch { return .impossible(error.description) }
   }
 
-  /// Whether this process is run as the unit is, or by it.
+  /// Whether this process belongs to jotd.service itself, such as one of its ExecReload= lines.
   private static var isInside: Bool {
     guard let text = try? FileSystem.contents(of: "/proc/self/cgroup", upTo: 16 << 10) else {
       return false

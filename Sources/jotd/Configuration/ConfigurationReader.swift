@@ -130,8 +130,8 @@ struct ConfigurationReader {
       let section = Section(node, "defaults", keys: ["lifetime", "refresh_before"], diagnostics)
     else { return }
     readLifetimes(section, into: &defaults)
-    // That the threshold is below the lifetime is asked of each identity, and here if there are
-    // none to ask.
+    // Checked here, whether or not an identity uses the defaults, and not again for an identity
+    // that sets neither of the two.
     if let key = section["lifetime"], let fault = Identity.fault(inLifetime: defaults.lifetime) {
       diagnostics.error(key.location, "\(section.name).\(fault)")
     } else if let fault = Identity.fault(

@@ -5,8 +5,9 @@ import Rotation
 struct ConfigurationVersion: Sendable, Equatable {
   /// The main file, without links: the same for everybody who means it.
   let file: String
-  /// 16 hexadecimal digits: SHA-256 over the names and the contents of all files, cut to 64 bits.
-  /// It tells files apart, and helps nobody to guess one. Nothing of a secret is in it.
+  /// 16 hexadecimal digits: SHA-256 over the contents of all files and the names of all but the
+  /// main one, cut to 64 bits. It tells files apart; a right guess at all of them can be confirmed
+  /// by it. The secret is not one of them.
   let fingerprint: String
 }
 

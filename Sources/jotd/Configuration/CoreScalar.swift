@@ -5,7 +5,8 @@ enum CoreScalar {
   /// A number in JSON's notation (RFC 8259 section 6).
   case integer(String)
   case float(String)
-  /// `.inf` and `.nan`, which JSON has not; and integers that no 64 bits hold in base 8 or 16.
+  /// What is not put into JSON: `.inf`, `.nan`, floats beyond a double's range, and integers in
+  /// base 8 or 16 that no 64 bits hold.
   case notInJSON
   case string(String)
 

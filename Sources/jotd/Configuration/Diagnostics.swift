@@ -15,7 +15,8 @@ final class Diagnostics {
   /// Whether there are errors, and nothing but the host's trouble.
   var areTransient: Bool { !errors.isEmpty && errors.allSatisfy(\.isTransient) }
 
-  /// The errors in the order of the files, one a line; of many, the first.
+  /// The errors by file name, line and column, one a line; of more than `Limits.errorsShown` the
+  /// first, and how many more there are.
   var report: String {
     let shown = errors.sorted().prefix(Limits.errorsShown).map(\.description)
     let more = errors.count - shown.count
@@ -54,7 +55,7 @@ final class Diagnostics {
   /// How a key of the document is shown in the path of what stands below it.
   func step(_ key: String) -> String { Quoting.isWord(key) ? key : Quoting.hidden(key) }
 
-  /// Keeps the names of a path out of all texts that may not be repeated.
+  /// From now on, no error or warning shows those names of `path` that may not be repeated.
   func hideNames(of path: Path) {
     let names = path.description.utf8.split(separator: UInt8(ascii: "/"))
     for name in names where !Quoting.isName(name) { hidden.insert(String(Substring(name))) }

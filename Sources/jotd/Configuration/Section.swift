@@ -69,7 +69,7 @@ extension Diagnostics {
 
 extension YAMLNode {
   /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
-  /// the node is no map. `known` are keys that may be repeated in any case.
+  /// the node is no map. Errors may show the keys in `known` as they are, except below `signing`.
   func entries(
     of name: String, known: [String] = [], _ diagnostics: Diagnostics
   ) -> [(location: SourceLocation, key: String, value: YAMLNode)]? {

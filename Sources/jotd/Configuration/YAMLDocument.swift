@@ -24,7 +24,8 @@ struct YAMLNode {
 /// Reads YAML with libyaml. The only file that imports it.
 enum YAMLDocument {
   /// The root of the one document in `bytes`; nil for an empty one. Throws the first error of
-  /// syntax, and what would be dangerous to follow: anchor bombs, deep nesting, foreign tags.
+  /// syntax, a second document, and what would be dangerous to follow: anchor bombs, deep nesting.
+  /// A foreign tag is an error in `diagnostics`, and reading goes on.
   static func root(
     of bytes: [UInt8], file: String, _ diagnostics: Diagnostics
   ) throws(Diagnostic) -> YAMLNode? {

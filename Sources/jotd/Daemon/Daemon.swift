@@ -4,7 +4,7 @@ import Glibc
 import Rotation
 
 /// The rotator's host: carries out what comes of its steps. All that happens comes in as a
-/// `Message`, on the main queue; what can hang runs on other queues (ARCHITECTURE.md).
+/// `Message`, on the main queue; what can hang runs on other threads (ARCHITECTURE.md).
 @MainActor
 final class Daemon {
   /// What the daemon's parts tell it.
@@ -31,9 +31,9 @@ final class Daemon {
   private var secret: SecretWatcher
   private var driver: RotatorDriver
 
-  /// Delivers what is due of the configuration at `path` and comes back; the rest happens on the
-  /// main queue. Throws when a socket cannot be served, or another jotd runs with this
-  /// configuration: nothing was delivered then.
+  /// Starts what is due of the configuration at `path` and comes back; the rest happens on the main
+  /// queue. Throws when the signal handlers, the timer or a socket cannot be had, or another jotd
+  /// runs with this configuration: nothing was delivered then.
   init(_ path: String, _ loaded: LoadedConfiguration, _ journal: Journal) throws {
     let (settings, keys) = (loaded.settings, Keys(signing: loaded.signer))
     let mailbox = Mailbox<Message>()
@@ -231,6 +231,7 @@ final class Daemon {
 
   /// Ends, so that it is started anew: whoever cannot be woken would let every token run out.
   private func exitFatally(_ failure: Failure) -> Never {
+    MainQueue.leave()
     journal.report(.warning("\(failure): jotd cannot be woken any more, and ends"))
     hooks.close(by: .now())
     journal.flush(within: Limits.shutdownGrace)
@@ -239,6 +240,7 @@ final class Daemon {
 
   /// Lets running deliveries and hooks end, for a bounded time, and exits.
   private func stop(_ signal: String) -> Never {
+    MainQueue.leave()
     lifecycle.beginStop()
     journal.report(.stopping(signal: signal))
     deliveries.close()

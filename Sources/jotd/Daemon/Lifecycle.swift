@@ -15,7 +15,8 @@ final class Lifecycle {
 
   private(set) var phase = Phase.starting
   private let signals: Signals
-  /// Nil before it is taken, and where the disk of the lock hangs.
+  /// Nil before it is taken, when its disk hangs, and when no folder can hold it: jotd then runs
+  /// without one.
   private var lock: RunLock?
   private let systemd = SystemdNotifier()
 
@@ -37,7 +38,7 @@ final class Lifecycle {
     lock = try taken?.get()
   }
 
-  /// Gives the lock back after a start that failed, however long its disk hangs.
+  /// Gives the lock back after a start that failed; waits for `Limits.stallTimeout` at most.
   func giveUpStart() { _ = waiting(for: Limits.stallTimeout, unlocking) }
 
   /// Whether READY=1 is to be said as soon as it is so: at the start, and after a reload.

@@ -33,7 +33,7 @@ final class RunLock: Sendable {
     return nil
   }
 
-  /// Ends the lock and removes its file.
+  /// Gives the lock up by removing its file: the next process makes and locks another one.
   func release() { try? folder.descriptor.remove(name) }
 
   /// What systemd made for the service (systemd.exec(5), RuntimeDirectory=), so that root's own

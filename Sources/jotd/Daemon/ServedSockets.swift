@@ -37,9 +37,9 @@ final class ServedSockets: Sendable {
     makeCredentials = credentials
   }
 
-  /// Makes what `wanted` asks for and is not there, beside what is served. Nothing is served
-  /// differently yet, but for the group and the mode of a socket that stays. Throws where it stands
-  /// in the configuration what cannot be made; then all is as it was. Not for the main queue.
+  /// Makes the sockets of `wanted` that are not there yet, beside what is served. Until `commit`,
+  /// only the group and the mode of a socket that stays change. When one cannot be made, throws
+  /// why, with its place in the configuration; then all is as it was. Not for the main queue.
   func prepare(_ wanted: SocketSettings?) throws(Diagnostic) -> Prepared {
     let now = state.withLock(\.self)
     let query = try ServedSockets.locating(wanted?.location) { () throws(Failure) in

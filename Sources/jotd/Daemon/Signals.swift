@@ -5,7 +5,7 @@ import Rotation
 
 /// The signals that steer the daemon: SIGTERM, SIGINT and SIGHUP. A handler passes them on through
 /// a pipe, under a Dispatch source: a signal source of Dispatch's own is deaf until some time after
-/// it was resumed, and Dispatch's threads unblock all signals, so that signalfd(2) would miss some.
+/// it was resumed.
 @MainActor
 final class Signals {
   private static let names = [SIGTERM: "SIGTERM", SIGINT: "SIGINT", SIGHUP: "SIGHUP"]

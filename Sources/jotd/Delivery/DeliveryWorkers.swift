@@ -8,7 +8,7 @@ final class DeliveryWorkers {
   enum News {
     /// Results wait to be collected.
     case ended
-    /// These jobs take longer than they should.
+    /// These jobs take too long, or wait behind one that does. Told at each check, even of none.
     case hanging([Job])
     /// Somebody may have changed what is at these paths.
     case changed(Set<Path>)

@@ -1,9 +1,10 @@
 import Glibc
 import Rotation
 
-/// Puts tokens into files so that a reader finds the old content or the new, whole, with the
-/// right owner, group and mode, after a power cut too: a temporary file in the same folder,
-/// written, given away, synced, renamed over the old one, and the folder synced.
+/// Puts tokens into files. A reader finds the old content or the new, whole, with the right owner,
+/// group and mode, after a power cut too: a temporary file in the same folder, written, given away,
+/// synced, renamed over the old one, and the folder synced. With `inPlace`, the file itself is
+/// written, and a reader can find a mix.
 enum FileWriter {
   /// Makes `content` what readers of `file` find.
   static func write(
@@ -19,8 +20,8 @@ enum FileWriter {
     } catch { throw explain(error, file, folder) }
   }
 
-  /// Leaves nothing at `file`: removes it, or empties it where it cannot be removed. What is no
-  /// file any more stays, and is a failure.
+  /// Leaves no token at `file`: removes it, or with `inPlace` empties it. `.found(.nothing)` when
+  /// nothing was there. What is no regular file stays, and is a failure.
   static func remove(_ file: FileDelivery, in folder: Folder) throws(Failure) -> Outcome {
     let name = file.path.name
     do throws(Failure) {
@@ -42,7 +43,7 @@ enum FileWriter {
     }
   }
 
-  /// What is at `file`. A link counts as nothing, because it is the link that is replaced.
+  /// What is at `file`. All but a regular file counts as nothing: a write replaces or refuses it.
   static func look(at file: FileDelivery, in folder: Folder) -> Found {
     do throws(Failure) {
       guard try folder.descriptor.status(of: file.path.name).kind == .file else { return .nothing }
@@ -158,8 +159,8 @@ enum FileWriter {
     }
   }
 
-  /// Replaces files, and links to them, but no device, pipe or socket; and in a sticky folder no
-  /// foreign file, which could not be replaced and would not be safe to.
+  /// Throws when what is at `file` must not be replaced: EISDIR for a folder, EINVAL for a device,
+  /// pipe or socket, and in a sticky folder EPERM for a file or link of another user.
   static func refuseOtherThanFile(_ file: FileDelivery, _ folder: Folder) throws(Failure) {
     let found: FileStatus
     do { found = try folder.descriptor.status(of: file.path.name) } catch {

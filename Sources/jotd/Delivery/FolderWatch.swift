@@ -5,7 +5,7 @@ import Synchronization
 
 /// Notices what others do to deliveries, by their folders: a file that is removed, emptied, moved
 /// away, replaced or given away. What jotd does itself there is passed over. Costs nothing while
-/// nothing happens, and a few wake-ups a second however much does.
+/// nothing happens, and some fifty wake-ups a second at most (`Limits.changeGathering`).
 final class FolderWatch: Sendable {
   private struct State {
     /// The paths that are delivered to.
@@ -75,11 +75,11 @@ final class FolderWatch: Sendable {
     state.withLock { $0.watches[path] == mark.watch }
   }
 
-  /// Watches a folder that is delivered into; to be called before each look or write there, because
-  /// a folder of that path may be another one now. By its descriptor, so that it is the very folder
-  /// that is written to, and no path is walked. Nil when another folder was watched at this path:
-  /// then neither is watched any more, all deliveries there are looked at, and these looks find out
-  /// which folder it is now.
+  /// Watches a folder that is delivered into; to be called each time that it is opened for a look
+  /// or a write, because a folder of that path may be another one now. By its descriptor, so that
+  /// it is the very folder that is written to, and no path is walked. Nil when another folder was
+  /// watched at this path: then neither is watched any more, all deliveries there are looked at,
+  /// and these looks find out which folder it is now.
   func watch(_ folder: Folder) -> Mark? {
     let (isWanted, isKnown) = state.withLock { state in
       (

@@ -116,8 +116,8 @@ struct MountView: Sendable {
     }
   }
 
-  /// What is wrong with a folder, of which the links in its path were followed, for those who are
-  /// to find something there.
+  /// Why nobody else finds what is delivered to `folder`, a path without links; nil where nothing
+  /// says so.
   func seclusion(of folder: String) -> Seclusion? { secluded[point(of: folder)] }
 
   /// Whether it is this process alone for which the folder is read-only (ProtectSystem=).

@@ -22,8 +22,8 @@ final class TokenSockets: Sendable {
   /// Those of all token sockets together.
   let connections = Connections(.tokens())
 
-  /// Makes `token`, of the identity of that name, what the socket gives, and makes the socket if it
-  /// is not there, or is not as configured any more. Not to be called on the event loop.
+  /// Makes `token`, of the identity of that name, what the socket gives; makes the socket if it is
+  /// not there, and changes its owner, group and mode if they differ. Not for the event loop.
   func serve(
     _ token: [UInt8], of identity: String, at delivery: SocketDelivery
   ) throws(Failure) {

@@ -3,8 +3,8 @@ import Dispatch
 import Rotation
 import Synchronization
 
-/// Carries out work that can hang, beside whoever asked for it, on a few workers for each file
-/// system. What hangs costs its own place and no other.
+/// Carries out work that can hang, on a few workers for each file system and not on the caller's
+/// thread. What hangs holds up its own place; its whole file system only when much hangs there.
 final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   /// What one worker does with each piece of work.
   typealias Perform = (Work) -> Result

@@ -110,7 +110,8 @@ extension Hook {
   // MARK: A signal
 
   /// Signals the process of a pid file, unless the number has gone to another since: the process
-  /// is held by a pidfd first, and then must be older than the file, and of the file's owner.
+  /// is held by a pidfd first. It must have begun before the file was last written, give or take a
+  /// second, and belong to the file's owner unless that is root.
   private func signal(_ file: Path, _ number: Int32) throws(Failure) {
     do throws(Failure) {
       let (pid, status) = try Hook.processNumber(in: file)

@@ -92,8 +92,8 @@ final class HookRunner {
     due[hook, default: []].formUnion(identities)
   }
 
-  /// Lets no program begin any more once the hooks that run have ended, or from `deadline` on, when
-  /// their programs are killed.
+  /// Waits until the hooks that run have ended, or until `deadline`; then kills the programs that
+  /// still run, and lets none begin any more. The main queue stands still meanwhile.
   func close(by deadline: DispatchTime) {
     _ = working.wait(timeout: deadline)
     processes.close()

@@ -17,7 +17,7 @@ final class HMACSigner: Signer {
     var fingerprint: [UInt8] = []
     try context.mac(Array("jotd key id".utf8), algorithm.hashBytes, &fingerprint)
     self.algorithm = algorithm
-    // 32 bits of a MAC: they tell keys apart and help nobody to guess one.
+    // 32 bits of a MAC: they tell keys apart, but a guess at a weak key can be checked by them.
     keyID = KeyID(fingerprint.prefix(4).map(HMACSigner.hexadecimal).joined())
     self.context = Mutex(context)
   }

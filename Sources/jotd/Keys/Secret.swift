@@ -3,8 +3,9 @@ import COpenSSL
 import Glibc
 import Rotation
 
-/// Key material, in OpenSSL's secure heap (OPENSSL_secure_malloc(3)): locked in memory, left out
-/// of core files, guarded on both sides, wiped when the last owner lets go.
+/// Key material, in OpenSSL's secure heap (OPENSSL_secure_malloc(3)): between guard pages, locked
+/// in memory and left out of core files as far as the host permits; wiped when the last owner lets
+/// go.
 ///
 /// `@unchecked`: the bytes are written in `init` alone and only read after it.
 @safe final class Secret: @unchecked Sendable {
@@ -12,9 +13,9 @@ import Rotation
   private let capacity: Int
   let count: Int
 
-  /// OpenSSL's memory for keys, set up once: 128 KiB hold a few of the largest. Ask for it before
-  /// anything else of OpenSSL's, which takes no other memory once it has some
-  /// (CRYPTO_set_mem_functions(3)): keys would be on the ordinary heap.
+  /// OpenSSL's memory for keys, set up once: 128 KiB hold a few of the largest. Must come before
+  /// all other use of OpenSSL, which takes no other allocator once it has allocated something
+  /// (CRYPTO_set_mem_functions(3)): the process ends if it comes later.
   static let arena: Void = {
     guard keymemory_prepare(128 << 10) != 0 else {
       fatalError("OpenSSL's secure heap cannot be made: keys would not be guarded")

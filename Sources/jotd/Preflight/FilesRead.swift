@@ -1,6 +1,6 @@
 import Rotation
 
-/// The files that jotd reads, by inode, because a path can have several names: nothing may be
+/// The files that jotd reads, by inode, because a file can have several paths: nothing may be
 /// delivered over them.
 struct FilesRead: Sendable {
   struct Inode: Hashable {

@@ -83,9 +83,9 @@ struct ServiceUnit {
       .reduce(text) { $0.replacing($1, with: "(not shown)") }
   }
 
-  /// The same as `KEY=VALUE` for a transient unit (systemd-run(1)) that runs another program, for a
-  /// moment, beside the service: nothing of the service is removed at its end. Throws what cannot
-  /// be said there.
+  /// The assignments as `KEY=VALUE` for a transient unit (systemd-run(1)) that runs another
+  /// program, for a moment, beside the service: without those about the process, and so that
+  /// nothing of the service is removed at its end. Throws what cannot be said there.
   func properties() throws(Failure) -> [String] {
     var result: [String] = []
     if assignments.contains(where: { $0.key.hasPrefix("SetCredential") }) {

@@ -36,8 +36,8 @@ struct Access: Sendable {
     isOperator(peer) || (identity?.access ?? []).contains { $0.matches(peer) }
   }
 
-  /// How long a token of the identity has to live at the least to be handed out as a credential,
-  /// which stays as it is until its unit starts again.
+  /// The remaining life below which a token of the identity is replaced, if it can be, before it is
+  /// handed out as a credential, which stays as it is until its unit starts again.
   func leastLife(_ identity: Identity) -> Duration {
     min(leastLife ?? identity.lifetime / 2, identity.lifetime * Limits.credentialLife)
   }

@@ -2,8 +2,8 @@ import NIOCore
 import Rotation
 import Synchronization
 
-/// The credential socket: gives a unit that starts its identity's token. A unit that is not allowed
-/// to have it, and one whose token does not come, is kept from starting: see `refusal`.
+/// The credential socket: gives a starting unit the token of the identity that it names. A unit
+/// that may not have it, or whose token does not come, is kept from starting: see `refusal`.
 final class CredentialService: Sendable {
   private let store: StatusStore
   private let longPolls: LongPolls
@@ -68,7 +68,8 @@ final class CredentialService: Sendable {
     return held.end.flatMap { self.give(name, unit, since: asked, ticket, on: loop) }
   }
 
-  /// From now on, who asks and who is let go is told that no token comes any more.
+  /// From now on new callers are refused, and those let go get the present token if it is valid, or
+  /// the refusal.
   func close() { isClosed.store(true, ordering: .relaxed) }
 
   private func validStatus(_ name: String) -> IdentityStatus? {

@@ -20,7 +20,7 @@ final class FairQueue: Sendable {
   private let state = Mutex(FairQueueState())
   private let run: @Sendable (@escaping @Sendable () -> Void) -> Void
 
-  /// `run` carries out what it is given, elsewhere and one after the other.
+  /// `run` carries out what it is given on another thread; it is given one piece of work at a time.
   init(_ run: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void) { self.run = run }
 
   /// The answer that `make` makes when the caller's turn comes, on another thread. `shared` says

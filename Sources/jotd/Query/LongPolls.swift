@@ -36,8 +36,8 @@ final class LongPolls: Sendable {
   /// One user may wait that many times at once.
   init(perUser bound: Int) { self.bound = bound }
 
-  /// Waits for the identity `name`, for `span` at most; nil when `user` waits too often already. No
-  /// user stands for systemd, whose requests on the credential socket are counted by themselves.
+  /// Waits for the identity `name`, for `span` at most; nil when `user` waits too often already. A
+  /// nil `user` counts as one of its own: systemd, on the credential socket.
   func hold(
     _ name: String, _ user: UInt32?, for span: Duration, _ ticket: Ticket, on loop: any EventLoop
   ) -> Hold? {

@@ -8,7 +8,7 @@ final class QueryService: Sendable {
   /// What the service asks of the daemon. All may be called on any thread, and call back on any.
   struct Control: Sendable {
     /// Replaces these identities' tokens, or with `onlyToGain` those that would live longer then;
-    /// calls back once the store has them.
+    /// calls back once each is delivered, and in the store, or has failed.
     let rotate: @Sendable (Set<String>, _ onlyToGain: Bool, @escaping @Sendable () -> Void) -> Void
     /// Reloads the configuration; calls back with what changed, or why it was refused.
     let reload: @Sendable (@escaping @Sendable (Result<Changes, Failure>) -> Void) -> Void
@@ -124,7 +124,7 @@ final class QueryService: Sendable {
         .unsupportedMediaType, "send a form: application/x-www-form-urlencoded",
         [("Accept", "application/x-www-form-urlencoded")])
     }
-    guard let fields = Request.form(request.body) else {
+    guard let fields = Request.form(request.body[...]) else {
       throw Problem(.badRequest, "the form is malformed")
     }
     let tokens = fields.filter { $0.name == "token" }
@@ -227,7 +227,7 @@ final class QueryService: Sendable {
     }
     // Between the look at the store and the hold, a token may have come.
     if let status = store[name], !isKnown(request, status) { longPolls.release(name) }
-    // A reload that changes the identity ends the hold.
+    // A reload ends the hold, and the first token of a changed identity comes later.
     return held.end.flatMap { self.firstToken(name, peer, caller, on: loop) }
       .map { self.tokenNow(name, request, peer) }
   }
@@ -370,19 +370,4 @@ extension Peer: CustomStringConvertible {
   /// For messages: `uid 999, unit camera-client.service`. By number, because to look a name up can
   /// take a while where users come over a network.
   var description: String { "uid \(user)" + (unit.map { ", unit \($0)" } ?? "") }
-}
-
-extension Instant {
-  /// The date of HTTP (RFC 9110 section 5.6.7): `Mon, 23 Nov 2026 18:17:00 GMT`.
-  fileprivate var httpDate: String {
-    let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
-    let months = [
-      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ]
-    let text = Array(rfc3339)
-    let day = Int((wholeSeconds / 86_400 % 7 + 7) % 7)
-    let month = (Int(String(text[5...6])) ?? 1) - 1
-    return "\(days[day]), \(String(text[8...9])) \(months[month]) \(String(text[0...3])) "
-      + "\(String(text[11...18])) GMT"
-  }
 }

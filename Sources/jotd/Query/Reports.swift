@@ -5,7 +5,7 @@ extension IdentityStatus {
   /// The state in a word.
   func stateName(at now: Instant) -> String { "\(freshness(at: now))" }
 
-  /// The last thing that went wrong and still is; nil when nothing is.
+  /// The present failures, joined with semicolons; nil when nothing fails.
   var lastError: String? {
     failures.isEmpty ? nil : failures.map(\.description).joined(separator: "; ")
   }
@@ -66,7 +66,7 @@ extension IdentityStatus {
 }
 
 extension JSON {
-  /// A span in seconds, as a number without rounding to the microsecond.
+  /// A span in seconds, as a JSON number, exact to the microsecond.
   fileprivate static func seconds(_ span: Duration) -> JSON {
     let (whole, rest) = abs(span.microseconds).quotientAndRemainder(dividingBy: 1_000_000)
     var fraction = rest == 0 ? "" : "." + String(String(1_000_000 + rest).dropFirst())

@@ -17,24 +17,26 @@ struct Request: Sendable {
     headers = head.headers
     self.body = body
     // An absolute target is for proxies, and allowed all the same (RFC 9112 section 3.2.2).
-    var target = Substring(head.uri)
-    if target.hasPrefix("http://"), let slash = target.dropFirst(7).firstIndex(of: "/") {
-      target = target[slash...]
+    let slash = UInt8(ascii: "/")
+    var target = Array(head.uri.utf8)[...]
+    if target.starts(with: "http://".utf8),
+      let root = target.dropFirst(7).firstIndex(of: slash)
+    {
+      target = target[root...]
     }
-    let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    query = parts.count < 2 ? [] : Request.form(Array(parts[1].utf8))
-    guard target.hasPrefix("/") else {
+    let mark = target.firstIndex(of: UInt8(ascii: "?"))
+    query = mark.map { Request.form(target[($0 + 1)...]) } ?? []
+    let encoded = target[..<(mark ?? target.endIndex)]
+    guard encoded.first == slash else {
       path = nil
       return
     }
     // Of `/`, no segment; an empty one anywhere else is one, and no route has any.
     let segments =
-      parts[0] == "/"
-      ? []
-      : parts[0].dropFirst()
-        .split(separator: "/", omittingEmptySubsequences: false)
-        .map { Request.decoded($0.utf8, plus: false) }
-    path = segments.contains(nil) ? nil : segments.compactMap(\.self)
+      encoded.count == 1
+      ? [] : encoded.dropFirst().split(separator: slash, omittingEmptySubsequences: false)
+    let decoded = segments.compactMap { Request.decoded($0, plus: false) }
+    path = decoded.count == segments.count ? decoded : nil
   }
 
   /// The value of a query field that may occur once; throws a problem when it occurs twice.
@@ -46,7 +48,7 @@ struct Request: Sendable {
   }
 
   /// The fields of a form (application/x-www-form-urlencoded); nil when it is malformed.
-  static func form(_ bytes: [UInt8]) -> [(name: String, value: String)]? {
+  static func form(_ bytes: ArraySlice<UInt8>) -> [(name: String, value: String)]? {
     var fields: [(String, String)] = []
     for pair in bytes.split(separator: UInt8(ascii: "&")) {
       let sides = pair.split(
@@ -60,9 +62,10 @@ struct Request: Sendable {
   }
 
   /// Percent-decodes (RFC 3986 section 2.1); nil for a malformed escape or what is not UTF-8.
-  private static func decoded(_ text: some Collection<UInt8>, plus: Bool) -> String? {
+  private static func decoded(_ text: ArraySlice<UInt8>, plus: Bool) -> String? {
     var bytes: [UInt8] = []
-    var rest = text[...]
+    bytes.reserveCapacity(text.count)
+    var rest = text
     while let byte = rest.popFirst() {
       switch byte {
       case UInt8(ascii: "%"):

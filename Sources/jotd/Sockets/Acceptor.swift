@@ -17,7 +17,8 @@ final class Acceptor: Sendable {
   private let state: Mutex<State>
   private let accept: @Sendable (any Channel, UInt32?) throws -> Void
 
-  /// Everything that is served runs on this one thread, which sleeps when there is nothing to do.
+  /// The one event loop of all sockets; its thread sleeps when there is nothing to do. Answers that
+  /// cost something are made on other threads (`FairQueue`).
   private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
   /// Takes over a bound socket, also when this throws. Callers can connect from then on, and wait

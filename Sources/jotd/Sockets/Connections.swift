@@ -3,9 +3,10 @@ import Rotation
 import Synchronization
 
 /// The connections of one kind of socket that are open, within bounds for all and for each user.
-/// When there are too many, room is made at the expense of the user who holds most: the connection
-/// of it that was silent longest goes, or its oldest when none is silent. So no number of crowds
-/// keeps out a newcomer who has few, and operators have places of their own.
+/// When there are too many, room is made at the expense of the user who holds most: of that user's
+/// connections the one that was silent longest goes, or when none is silent, the one whose request
+/// has waited longest. So no number of crowds keeps out a newcomer who has few, and operators have
+/// places of their own.
 final class Connections: Sendable {
   /// How many there may be.
   struct Bounds {

@@ -68,8 +68,9 @@ final class Listener: Sendable {
   /// Takes in those who wait, and whoever comes from now on.
   func begin() { acceptor.begin() }
 
-  /// Gives the socket these attributes, which it has already in part: whoever may not connect with
-  /// the old ones or the new ones cannot in between. When it fails, the old ones hold.
+  /// Gives the socket these attributes, nil for what a new one would have: whoever may connect
+  /// neither with the old ones nor with the new ones cannot in between. When it fails, the old ones
+  /// are put back, if that works. A socket that was handed over stays as it is.
   func change(owner: UInt32?, group: UInt32?, mode: UInt16) throws(Failure) {
     guard let made else { return }
     do throws(Failure) {

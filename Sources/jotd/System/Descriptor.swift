@@ -2,8 +2,8 @@ import CLinux
 import Glibc
 import Rotation
 
-/// An open file or folder that it alone owns, closed with it. All operations are relative to it
-/// and follow no symbolic link in a name.
+/// A descriptor that this value alone owns, closed with it. Names are relative to its folder; only
+/// `open` without `.noFollow` and `changeMode(of:)` follow a symbolic link that has such a name.
 struct Descriptor: ~Copyable {
   let number: Int32
 
@@ -17,7 +17,8 @@ struct Descriptor: ~Copyable {
     return number
   }
 
-  /// Connects to the Unix socket at `path`; what is read and written then may take `limit`.
+  /// Connects to the Unix socket at `path`. Connecting, and then each read and each write, takes
+  /// `limit` at most, in whole seconds rounded down, but at least one; EAGAIN after that.
   static func connect(_ path: String, limit: Duration) throws(Failure) -> Descriptor {
     let seconds = Int32(clamping: max(1, limit.components.seconds))
     return Descriptor(owning: try result { unsafe linux_connect(path, seconds) })

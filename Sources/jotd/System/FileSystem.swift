@@ -11,11 +11,17 @@ enum FileSystem {
     return names
   }
 
-  /// Calls `use` with each name in a folder, in no order, without `.` and `..`.
+  /// Calls `use` with each name in a folder, in no order, without `.` and `..`. Throws when it
+  /// cannot be opened, or not be read to its end.
   static func visit(_ folder: String, _ use: (String) -> Void) throws(Failure) {
     guard let stream = unsafe opendir(folder) else { throw Failure.last }
     defer { unsafe closedir(stream) }
-    while let entry = unsafe readdir(stream) {
+    while true {
+      errno = 0
+      guard let entry = unsafe readdir(stream) else {
+        guard errno == 0 else { throw Failure.last }
+        return
+      }
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
         unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
       }

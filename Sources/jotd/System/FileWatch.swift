@@ -9,8 +9,8 @@ final class FileWatch {
   let folders: WatchedFolders
   private let source: any DispatchSourceRead
 
-  /// `changed` is called on a queue of the watch's own after anything happened in one of the
-  /// folders. Nil when the kernel gives no watch.
+  /// `changed` is called on another thread once the folders are watched, and after anything
+  /// happened in one of them. Nil when the kernel gives no watch.
   init?(_ path: String, changed: @escaping @Sendable () -> Void) {
     guard let inotify = Inotify() else { return nil }
     let folders = WatchedFolders(path, inotify)
@@ -25,7 +25,11 @@ final class FileWatch {
       changed()
     }
     source.resume()
-    Threads.run { folders.renew() }
+    // What happened before the folders were watched is missed by nobody who looks now.
+    Threads.run {
+      folders.renew()
+      changed()
+    }
   }
 
   isolated deinit { source.cancel() }

@@ -6,8 +6,8 @@ import Synchronization
 
 /// What jotd does to itself before it touches a secret.
 enum Hardening {
-  /// No core files and no debugger of the same user, memory that is not swapped where the limits
-  /// allow it, and writing to a closed pipe an error instead of the end.
+  /// No core files, no debugger of the same user, memory that is not swapped where RLIMIT_MEMLOCK
+  /// sets no bound, SIGPIPE ignored, so that writing to a closed pipe is an error, and umask 077.
   static func apply() {
     _ = linux_forbid_core_files()
     _ = linux_lock_memory()

@@ -18,7 +18,7 @@ final class Inotify: Sendable {
     let name: String
 
     func has(_ bits: Int) -> Bool { what & UInt32(truncatingIfNeeded: bits) != 0 }
-    /// Nothing happens there that could still be noticed.
+    /// The folder was removed, moved away or unmounted: it is not at its path any more.
     var isFolderGone: Bool { has(Int(IN_DELETE_SELF) | Int(IN_MOVE_SELF) | Int(IN_UNMOUNT)) }
     var isOverflow: Bool { has(Int(IN_Q_OVERFLOW)) }
     /// The watch is no more.

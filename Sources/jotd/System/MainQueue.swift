@@ -1,11 +1,24 @@
 import CLinux
 import Dispatch
 import Rotation
+import Synchronization
 
 /// The one way onto the main queue, where the daemon's state lives.
 enum MainQueue {
+  private static let served = Atomic(false)
+
+  /// Whether somebody carries out what is put there: not before the start is done, and not in the
+  /// commands beside the daemon.
+  static var isServed: Bool { served.load(ordering: .relaxed) }
+
   /// Carries out what is put there, for ever. To be called once, on the first thread.
-  static func serve() -> Never { linux_serve_main_queue() }
+  static func serve() -> Never {
+    served.store(true, ordering: .relaxed)
+    linux_serve_main_queue()
+  }
+
+  /// Nothing more is carried out: the first thread ends the daemon.
+  static func leave() { served.store(false, ordering: .relaxed) }
 
   /// Does it soon, after all that was asked for before.
   static func run(_ work: @escaping @MainActor () -> Void) {

@@ -6,7 +6,7 @@ import Rotation
 
 func writeToStandardError(_ text: String) { write(text, to: 2) }
 
-/// Prints `text` and a newline.
+/// Prints `text` and a newline. Ends the process with status 74 when standard output fails.
 func printLine(_ text: String) { write(text + "\n", to: 1) }
 
 /// Prints a line for people on standard error, so that standard output stays for programs.

@@ -3,13 +3,13 @@ import Glibc
 import Rotation
 import Synchronization
 
-/// Runs programs that are not jotd's own. Whatever a program does, a run ends within its time, and
-/// costs jotd a bounded number of bytes: see `linux_process_watch`.
+/// Runs programs that are not jotd's own. Whatever a program does, a run ends within its time and
+/// `Limits.hookKill`, and costs jotd a bounded number of bytes: see `linux_process_watch`.
 final class ProcessRunner: Sendable {
   enum End {
     case exit(status: Int32)
     case signal(Int32)
-    /// It was killed because its time was over.
+    /// It was killed because its time was over, or because `close` had come before it began.
     case late
     /// Its time was over, and it could not be killed: it hangs in the kernel, or has become another
     /// user's. It is still there.

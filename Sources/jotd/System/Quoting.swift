@@ -8,7 +8,8 @@ enum Quoting {
   private static let harmlessBytes = 7
   /// A word by itself: half of the shortest secret (RFC 7518 section 3.2).
   private static let wordBytes = 16
-  /// A name in a path, or a variable: less than the shortest secret.
+  /// Bytes of a name in a path: less than the shortest secret. A variable may have `harmlessBytes`
+  /// more, in parts of `wordBytes` at most.
   private static let nameBytes = 31
 
   /// Whether a text is a word.

@@ -1,6 +1,7 @@
 import CLinux
 import DequeModule
 import Dispatch
+import Glibc
 import Rotation
 import Synchronization
 
@@ -22,8 +23,9 @@ enum Threads {
   private static let state = Mutex(State())
 
   /// Does `work` at once, on a thread of its own until it ends, and counts it in `group` until
-  /// then. Where the host gives no thread, it begins when another work ends, or one is given. May
-  /// be called on any thread.
+  /// then. Where the host gives no thread, it begins when other work ends, or when a thread is
+  /// given, which is asked for once in `Limits.threadRetry`. May be called on any thread; where the
+  /// main queue is not served, it may take that long.
   static func run(in group: DispatchGroup? = nil, _ work: @escaping Work) {
     guard let group else { return begin(work) }
     group.enter()
@@ -35,7 +37,20 @@ enum Threads {
 
   private static func begin(_ work: @escaping Work) {
     if let worker = state.withLock({ $0.resting.popLast() }) { return worker.give(work) }
-    if !start(Worker(work)) { wait(work) }
+    if start(Worker(work)) { return }
+    // Nobody would ask again later: so the caller does, for a moment.
+    if !MainQueue.isServed, persists(work) { return }
+    wait(work)
+  }
+
+  /// Asks for a thread again and again. False when none is given within `Limits.threadRetry`.
+  private static func persists(_ work: @escaping Work) -> Bool {
+    let end = ContinuousClock.now + Limits.threadRetry
+    while ContinuousClock.now < end {
+      usleep(10_000)
+      if start(Worker(work)) { return true }
+    }
+    return false
   }
 
   /// False when the host gives no thread.
@@ -74,11 +89,14 @@ enum Threads {
   }
 
   private static func wait(_ work: @escaping Work) {
-    let mustPlan = state.withLock { state in
+    let (worker, mustPlan) = state.withLock { state -> (Worker?, Bool) in
+      // While something waits, nobody rests.
+      if let worker = state.resting.popLast() { return (worker, false) }
       state.waiting.append(work)
       defer { state.isRetryPlanned = true }
-      return !state.isRetryPlanned
+      return (nil, !state.isRetryPlanned)
     }
+    worker?.give(work)
     if mustPlan { MainQueue.run(after: Limits.threadRetry) { retry() } }
   }
 

@@ -19,8 +19,9 @@ final class UserNames: Sendable {
   private let queue = DispatchQueue(label: "jotd.names")
   private let clock = DispatchQueue(label: "jotd.names.limit")
 
-  /// Calls `use` once, with the name of `user`, or with nil when it has none or does not become
-  /// known within `Limits.nameTime`: at once or on another thread.
+  /// Calls `use` once, at once or on another thread, with the name of `user`; with nil when it has
+  /// none, when it does not become known in time (`Limits.nameTime` at most), or when too many
+  /// names are being looked up already.
   func look(_ user: UInt32, _ use: @escaping Use) {
     enum Step {
       case tell(String?)

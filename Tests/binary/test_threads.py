@@ -1,0 +1,48 @@
+"""A host that gives no thread for a moment (pthread_create(3), EAGAIN): it is asked again, and nobody
+is told of disks that hang."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import JOTD, PATIENCE, eventually, jotd, needs_root
+
+# strace finds descriptors in /proc, which an undumpable process keeps to root.
+pytestmark = needs_root
+
+
+def refusing(calls):
+    """strace that refuses these threads of each that asks for some."""
+    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3",
+            "-e", f"inject=clone3:error=EAGAIN:when={calls}"]
+
+
+@pytest.mark.parametrize("calls", ["1", "1..3", "2"])
+def test_a_command_finds_nothing_wrong(home, calls):
+    home.one()
+    done = subprocess.run([*refusing(calls), JOTD, "check", "--config", home.config],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0 and "does not answer" not in done.stdout + done.stderr, done
+
+
+@pytest.mark.parametrize("calls", ["1", "1..3"])
+def test_a_start_takes_its_lock(home, calls):
+    home.one(life="1d", before="1h")
+    daemon = home.start(prefix=refusing(calls)).ready()
+    assert not daemon.count("hang") and not daemon.count("does not answer"), daemon.lines
+    assert "another jotd runs" in jotd("run", "--config", home.config, expect=73).stderr
+
+
+def test_a_stop_removes_what_it_has_to(query):
+    query.serve()
+    daemon = query.start().ready()
+    # Those that rest would do what is left to do.
+    eventually(lambda: len(os.listdir(f"/proc/{daemon.pid}/task")) <= 3)
+    tracer = subprocess.Popen([*refusing("1..2"), "-p", str(daemon.pid)])
+    eventually(lambda: f"TracerPid:\t{tracer.pid}" in open(f"/proc/{daemon.pid}/status").read())
+    assert daemon.stop(signal.SIGTERM) == 0
+    tracer.wait(PATIENCE)
+    assert daemon.count("stopping on SIGTERM") == 1
+    assert not query.path("s").exists()
