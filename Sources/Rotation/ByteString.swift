@@ -7,7 +7,9 @@ package struct ByteString: Hashable, Sendable {
 
   package static func == (left: ByteString, right: ByteString) -> Bool {
     let (left, right) = (left.text.utf8Span.span, right.text.utf8Span.span)
-    return left.count == right.count && left.indices.allSatisfy { left[$0] == right[$0] }
+    guard left.count == right.count else { return false }
+    for index in left.indices where left[index] != right[index] { return false }
+    return true
   }
 
   package func hash(into hasher: inout Hasher) { hasher.combine(text.fnv1a) }

@@ -13,15 +13,20 @@ package struct Path: Hashable, Sendable, CustomStringConvertible {
   }
   /// What follows the last slash.
   package var name: String {
-    let bytes = description.utf8
-    guard let slash = bytes.lastIndex(of: UInt8(ascii: "/")) else { return description }
-    let name = bytes[bytes.index(after: slash)...]
+    guard let slash = lastSlash else { return description }
+    let name = description.utf8.dropFirst(slash + 1)
     // No name ends a path that ends with a slash.
     return name.isEmpty ? names.last ?? "" : String(Substring(name))
   }
   /// What precedes the last slash; `/` for a file in the root folder.
   package var folder: Path {
-    let parent = description.utf8.lastIndex(of: UInt8(ascii: "/")).map { description[..<$0] } ?? ""
-    return Path(parent.isEmpty ? "/" : String(parent))
+    guard let slash = lastSlash, slash > 0 else { return Path("/") }
+    return Path(String(Substring(description.utf8.prefix(slash))))
+  }
+
+  /// How many bytes precede the last slash.
+  private var lastSlash: Int? {
+    let bytes = description.utf8Span.span
+    return bytes.indices.last { bytes[$0] == UInt8(ascii: "/") }
   }
 }

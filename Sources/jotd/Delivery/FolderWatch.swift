@@ -184,7 +184,7 @@ final class FolderWatch: Sendable {
   /// Whether jotd did it: something to a temporary file of this run, or the second half of its
   /// rename to a delivery, which follows the first at once.
   private func isOwn(_ event: Inotify.Event, _ rename: inout UInt32?) -> Bool {
-    if let (_, number) = TemporaryName.parts(of: event.name), TemporaryName.isOfThisRun(number) {
+    if let number = TemporaryName.number(of: event.name), TemporaryName.isOfThisRun(number) {
       if event.cookie != 0 { rename = event.cookie }
       return true
     }

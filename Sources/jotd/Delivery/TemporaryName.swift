@@ -27,15 +27,28 @@ enum TemporaryName {
   /// The stem in the name of a temporary file, in bytes, and its number; nil when `name` is no such
   /// name.
   static func parts(of name: String) -> (stem: [UInt8], number: UInt64)? {
-    guard name.utf8.first == UInt8(ascii: "."), name.utf8.ends(with: suffix) else { return nil }
-    let inner = Array(name.utf8.dropFirst().dropLast(suffix.utf8.count))
-    guard let period = inner.lastIndex(of: UInt8(ascii: ".")) else { return nil }
-    let number = inner[period...].dropFirst()
-    guard number.count == digits,
-      number.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }),
-      let value = UInt64(String(decoding: number, as: UTF8.self), radix: 16)
-    else { return nil }
-    return (Array(inner[..<period]), value)
+    guard let number = number(of: name) else { return nil }
+    return (Array(name.utf8.dropFirst().dropLast(1 + digits + suffix.utf8.count)), number)
+  }
+
+  /// The number in the name of a temporary file; nil when `name` is no such name.
+  static func number(of name: String) -> UInt64? {
+    let bytes = name.utf8Span.span
+    let begin = bytes.count - suffix.utf8.count - digits
+    let dot = UInt8(ascii: ".")
+    guard begin >= 2, bytes[0] == dot, bytes[begin - 1] == dot else { return nil }
+    var number: UInt64 = 0
+    for index in begin..<begin + digits {
+      switch bytes[index] {
+      case let digit where (0x30...0x39).contains(digit):
+        number = number << 4 | UInt64(digit - 0x30)
+      case let letter where (0x61...0x66).contains(letter):
+        number = number << 4 | UInt64(letter - 0x61 + 10)
+      default: return nil
+      }
+    }
+    return zip(begin + digits..<bytes.count, suffix.utf8).allSatisfy { bytes[$0] == $1 }
+      ? number : nil
   }
 
   /// The target's name, or as many of its characters as fit.

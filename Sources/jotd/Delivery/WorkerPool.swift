@@ -17,13 +17,31 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
 
   private struct Running {
     let item: Item
-    let place: WorkPlace
+    let site: Site
     let since = ContinuousClock.now
     var isHanging = false
   }
 
-  private struct Site {
+  /// A place where something waits or is being carried out.
+  private final class Site {
+    let place: WorkPlace
+    let fileSystem: FileSystemLoad
     var waiting: Deque<Item> = []
+    var load = Load()
+
+    init(_ place: WorkPlace, _ fileSystem: FileSystemLoad) {
+      self.place = place
+      self.fileSystem = fileSystem
+      fileSystem.sites += 1
+    }
+
+    var isHeldUp: Bool {
+      load.hanging > 0 || fileSystem.load.hanging >= Limits.hangingOfOneFileSystem
+    }
+  }
+
+  private final class FileSystemLoad {
+    var sites = 0
     var load = Load()
   }
 
@@ -35,14 +53,31 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
 
   private struct State {
     var sites: [WorkPlace: Site] = [:]
-    var fileSystems: [String: Load] = [:]
+    var fileSystems: [String: FileSystemLoad] = [:]
     /// The places where something waits, each once; the next in turn comes first.
-    var turns: Deque<WorkPlace> = []
+    var turns: Deque<Site> = []
     /// What each worker is at; nil while it has nothing to do.
     var workers: [Running?] = []
     var idle: [Int] = []
     var results: [(work: Work, result: Result)] = []
     var isClosed = false
+
+    mutating func site(_ place: WorkPlace) -> Site {
+      if let site = sites[place] { return site }
+      let fileSystem = fileSystems[place.fileSystem] ?? FileSystemLoad()
+      fileSystems[place.fileSystem] = fileSystem
+      let site = Site(place, fileSystem)
+      sites[place] = site
+      return site
+    }
+
+    /// Forgets a place where nothing is to be done any more.
+    mutating func tidy(_ site: Site) {
+      guard site.waiting.isEmpty, site.load.running == 0 else { return }
+      sites[site.place] = nil
+      site.fileSystem.sites -= 1
+      if site.fileSystem.sites == 0 { fileSystems[site.place.fileSystem] = nil }
+    }
   }
 
   private let state = Mutex(State())
@@ -66,8 +101,9 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     state.withLock { state in
       guard !state.isClosed else { return }
       for (place, work) in works {
-        if state.sites[place, default: Site()].waiting.isEmpty { state.turns.append(place) }
-        state.sites[place, default: Site()].waiting.append(Item(work: work))
+        let site = state.site(place)
+        if site.waiting.isEmpty { state.turns.append(site) }
+        site.waiting.append(Item(work: work))
       }
       activate(&state)
     }
@@ -91,17 +127,15 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
           ContinuousClock.now - now.since >= Limits.stallTimeout
         else { continue }
         state.workers[index]?.isHanging = true
-        state.sites[now.place]?.load.hanging += 1
-        state.fileSystems[now.place.fileSystem]?.hanging += 1
+        now.site.load.hanging += 1
+        now.site.fileSystem.load.hanging += 1
         if !now.item.isReported { found.append(now.item.work) }
       }
-      for place in state.turns where isHeldUp(place, state) {
-        guard var site = state.sites[place] else { continue }
+      for site in state.turns where site.isHeldUp {
         for index in site.waiting.indices where !site.waiting[index].isReported {
           site.waiting[index].isReported = true
           found.append(site.waiting[index].work)
         }
-        state.sites[place] = site
       }
       activate(&state)
       return found
@@ -112,7 +146,10 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   func close() {
     state.withLock { state in
       state.isClosed = true
-      for place in state.turns { state.sites[place]?.waiting = [] }
+      for site in state.turns {
+        site.waiting = []
+        state.tidy(site)
+      }
       state.turns = []
     }
   }
@@ -120,57 +157,46 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   /// Sets idle workers to work, and makes new ones as the limits allow.
   private func activate(_ state: inout State) {
     while state.idle.count > 0 || state.workers.count < Limits.workersInAll,
-      let (item, place) = takeNext(&state)
+      let (item, site) = takeNext(&state)
     {
       if state.idle.isEmpty {
         state.idle.append(state.workers.count)
         state.workers.append(nil)
       }
       let worker = state.idle.removeLast()
-      state.workers[worker] = Running(item: item, place: place)
+      state.workers[worker] = Running(item: item, site: site)
       Threads.run(in: working) { self.work(on: worker, item.work) }
     }
   }
 
-  private func isHeldUp(_ place: WorkPlace, _ state: State) -> Bool {
-    (state.sites[place]?.load.hanging ?? 0) > 0
-      || (state.fileSystems[place.fileSystem]?.hanging ?? 0) >= Limits.hangingOfOneFileSystem
-  }
-
   /// The next piece of work that may begin, place by place in turn.
-  private func takeNext(_ state: inout State) -> (Item, WorkPlace)? {
+  private func takeNext(_ state: inout State) -> (Item, Site)? {
     for _ in 0..<state.turns.count {
-      guard let place = state.turns.popFirst() else { return nil }
-      var load = state.fileSystems[place.fileSystem] ?? Load()
-      guard !isHeldUp(place, state),
-        load.running - load.hanging < Limits.workersOfOneFileSystem,
-        // In place: a copy of what waits would cost its length each time.
-        let item = state.sites[place]?.waiting.popFirst()
+      guard let site = state.turns.popFirst() else { return nil }
+      let load = site.fileSystem.load
+      guard !site.isHeldUp, load.running - load.hanging < Limits.workersOfOneFileSystem,
+        let item = site.waiting.popFirst()
       else {
-        state.turns.append(place)
+        state.turns.append(site)
         continue
       }
-      state.sites[place]?.load.running += 1
-      load.running += 1
-      state.fileSystems[place.fileSystem] = load
-      if state.sites[place]?.waiting.isEmpty == false { state.turns.append(place) }
-      return (item, place)
+      site.load.running += 1
+      site.fileSystem.load.running += 1
+      if !site.waiting.isEmpty { state.turns.append(site) }
+      return (item, site)
     }
     return nil
   }
 
   private func leave(_ running: Running, _ state: inout State) {
-    let (place, isHanging) = (running.place, running.isHanging)
-    state.sites[place]?.load.running -= 1
-    if isHanging { state.sites[place]?.load.hanging -= 1 }
-    if let site = state.sites[place], site.waiting.isEmpty, site.load.running == 0 {
-      state.sites[place] = nil
+    let site = running.site
+    site.load.running -= 1
+    site.fileSystem.load.running -= 1
+    if running.isHanging {
+      site.load.hanging -= 1
+      site.fileSystem.load.hanging -= 1
     }
-    if var load = state.fileSystems[place.fileSystem] {
-      load.running -= 1
-      if isHanging { load.hanging -= 1 }
-      state.fileSystems[place.fileSystem] = load.running == 0 ? nil : load
-    }
+    state.tidy(site)
   }
 
   private func work(on worker: Int, _ first: Work) {
@@ -186,7 +212,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
       state.results.append(finished)
       if let now = state.workers[worker] { leave(now, &state) }
       let following = takeNext(&state)
-      state.workers[worker] = following.map { Running(item: $0.0, place: $0.1) }
+      state.workers[worker] = following.map { Running(item: $0.0, site: $0.1) }
       if following == nil { state.idle.append(worker) }
       // A place that hung may have more to do than this worker.
       activate(&state)
