@@ -10,6 +10,7 @@ TEST_PACKAGES := python3-pytest python3-pytest-xdist python3-jwt jwt strace gcc 
   prometheus bsdutils netcat-openbsd socat python3-hypothesis python3-yaml
 POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs e2fsprogs \
   gcc libc6-dev util-linux
+BENCH_PACKAGES := valgrind binutils python3
 SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt
 PYTEST := JOTD=$(CURDIR)/$(JOTD) $(PYTHON) -m pytest -q -p no:cacheprovider
 # Most tests of the binary wait: for a rotation, for what hangs to be found out. So four run at a
@@ -38,7 +39,8 @@ if [ -n "$$owner" ]; then \
 endef
 
 .PHONY: help build run test test-pure simulate test-binary test-root test-fresh test-faults \
-  test-power test-soak test-hostile test-sanitized test-system mutations fuzz lint install clean
+  test-power test-soak test-hostile test-sanitized test-system mutations fuzz bench-gate lint \
+  install clean
 help:
 	@echo "make run      build jotd and watch it rotate three tokens (Ctrl-C stops it)"
 	@echo "make test     build jotd and run all tests that need no root"
@@ -46,6 +48,7 @@ help:
 	@echo "make test-root test-fresh test-faults test-power test-system    what needs root"
 	@echo "make test-soak test-hostile test-sanitized mutations fuzz    what takes long"
 	@echo "make lint     check format and house rules"
+	@echo "make bench-gate    count instructions, and compare with those before"
 
 build:
 	$(call own-folder,.build)
@@ -140,6 +143,12 @@ test-system: build
 	$(call install-missing,$(SYSTEM_PACKAGES))
 	@echo "== Testing the service under systemd"
 	@$(PYTEST) Tests/system
+
+# Instructions for one identity, delivery and request: no more than 5 % above Tests/bench/counts.json.
+bench-gate: build
+	$(call install-missing,$(BENCH_PACKAGES))
+	@echo "== Counting instructions"
+	@JOTD=$(CURDIR)/$(JOTD) $(PYTHON) Tests/bench/counts.py --gate
 
 lint:
 	@echo "== Checking format and house rules"

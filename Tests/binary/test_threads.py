@@ -1,5 +1,5 @@
-"""A host that gives no thread for a moment (pthread_create(3), EAGAIN): it is asked again, and nobody
-is told of disks that hang."""
+"""A host that gives no thread for a moment (pthread_create(3), EAGAIN): it is asked again, and
+nobody is told of disks that hang."""
 
 import os
 import signal
