@@ -144,7 +144,7 @@ test-system: build
 	@echo "== Testing the service under systemd"
 	@$(PYTEST) Tests/system
 
-# Instructions for one identity, delivery and request: no more than 5 % above Tests/bench/counts.json.
+# Instructions for an identity, a delivery, a request: 5 % above Tests/bench/counts.json at most.
 bench-gate: build
 	$(call install-missing,$(BENCH_PACKAGES))
 	@echo "== Counting instructions"

@@ -77,13 +77,24 @@ extension JSON {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// Whether a string of these bytes is written as it is.
+  private static func isPlain(_ bytes: Span<UInt8>) -> Bool {
+    for index in bytes.indices {
+      switch bytes[index] {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"), 0x00..<0x20, 0x7f...: return false
+      default: break
+      }
+    }
+    return true
+  }
+
   /// Appends a string with its quotation marks. Escapes what RFC 8259 section 7 requires, and
   /// what could steer a terminal that shows it: DEL, C1 controls, and the characters that turn
   /// the direction of writing.
   fileprivate static func append(_ text: String, to bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
     // Most texts have nothing to escape.
-    if text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) && $0 != 0x22 && $0 != 0x5c }) {
+    if isPlain(text.utf8Span.span) {
       bytes += text.utf8
       bytes.append(UInt8(ascii: "\""))
       return

@@ -1,4 +1,4 @@
-"""Instructions that jotd executes for one identity, one token, one delivery, one request: counted by
+"""Instructions that jotd executes for an identity, a token, a delivery, a request: counted by
 callgrind, so they are the same whatever else the machine does. Each is the difference of two runs
 that differ in how many of them there are, so that a start costs nothing.
 
