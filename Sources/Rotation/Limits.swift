@@ -60,8 +60,10 @@ package enum Limits {
   /// How long a thread waits for more work before it ends: bursts come seconds apart, and an idle
   /// process is to be small.
   package static let threadRest = Duration.seconds(5)
-  /// How long until a thread is asked for again that the host refused.
+  /// How long until the main queue asks again for a thread that the host refused.
   package static let threadRetry = Duration.seconds(1)
+  /// How long a caller asks, where the main queue does not: a stop has a second in all.
+  package static let threadPatience = Duration.milliseconds(200)
   /// How long a disk may take for one file with its syncs: what a slow one needs. For a warning.
   package static let diskTime = Duration.milliseconds(10)
   /// Bytes of the kernel's table of mounts: a host of a thousand containers has less.

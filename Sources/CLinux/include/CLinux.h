@@ -40,8 +40,8 @@ int linux_has_priority_data(int fd);
 // open(2) flags that need _GNU_SOURCE.
 extern const int linux_O_PATH;
 
-// pthread_create(3): a detached thread that calls `body` with `argument`, and is bothered by no
-// signal. 0, or -1 with errno.
+// pthread_create(3): a detached thread that calls `body` with `argument`, and gets no signal
+// but those of faults of its own. 0, or -1 with errno.
 int linux_start_thread(void (*body)(void *), void *argument);
 
 // Carries out what is put on libdispatch's main queue, for ever, on the thread that calls, which is

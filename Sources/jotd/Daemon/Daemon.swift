@@ -245,11 +245,11 @@ final class Daemon {
     journal.report(.stopping(signal: signal))
     deliveries.close()
     servers.stop()
-    let deadline = DispatchTime.now() + Limits.shutdownGrace.interval
     // A disk that hangs keeps its sockets' files, which the next start replaces.
     let ending = DispatchGroup()
     let work = deliveries.shutdownWork + [servers.closing, lifecycle.unlocking]
     for operation in work { Threads.run(in: ending, operation) }
+    let deadline = DispatchTime.now() + Limits.shutdownGrace.interval
     _ = ending.wait(timeout: deadline)
     hooks.close(by: deadline)
     journal.flush(within: Limits.shutdownGrace / 2)

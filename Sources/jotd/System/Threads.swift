@@ -13,10 +13,11 @@ enum Threads {
   typealias Work = @Sendable () -> Void
 
   private struct State {
-    /// The last came last.
+    /// The last came last. Nobody rests while something waits.
     var resting: [Worker] = []
-    /// What no thread could be had for (pthread_create(3), EAGAIN).
+    /// What no thread could be had for (pthread_create(3), EAGAIN), and since when that is so.
     var waiting: Deque<Work> = []
+    var refusedSince: ContinuousClock.Instant?
     var isRetryPlanned = false
   }
 
@@ -24,8 +25,8 @@ enum Threads {
 
   /// Does `work` at once, on a thread of its own until it ends, and counts it in `group` until
   /// then. Where the host gives no thread, it begins when other work ends, or when a thread is
-  /// given, which is asked for once in `Limits.threadRetry`. May be called on any thread; where the
-  /// main queue is not served, it may take that long.
+  /// given: the main queue asks once in `Limits.threadRetry`; where nobody serves that, the caller
+  /// asks, until the host has refused for `Limits.threadPatience`. May be called on any thread.
   static func run(in group: DispatchGroup? = nil, _ work: @escaping Work) {
     guard let group else { return begin(work) }
     group.enter()
@@ -36,21 +37,10 @@ enum Threads {
   }
 
   private static func begin(_ work: @escaping Work) {
-    if let worker = state.withLock({ $0.resting.popLast() }) { return worker.give(work) }
-    if start(Worker(work)) { return }
-    // Nobody would ask again later: so the caller does, for a moment.
-    if !MainQueue.isServed, persists(work) { return }
-    wait(work)
-  }
-
-  /// Asks for a thread again and again. False when none is given within `Limits.threadRetry`.
-  private static func persists(_ work: @escaping Work) -> Bool {
-    let end = ContinuousClock.now + Limits.threadRetry
-    while ContinuousClock.now < end {
-      usleep(10_000)
-      if start(Worker(work)) { return true }
-    }
-    return false
+    let (worker, mustLook) = state.withLock { ($0.resting.popLast(), !$0.waiting.isEmpty) }
+    if let worker { return worker.give(work) }
+    guard start(Worker(work)) else { return wait(work) }
+    if mustLook { _ = startWaiting() }
   }
 
   /// False when the host gives no thread.
@@ -60,6 +50,50 @@ enum Threads {
     unsafe Unmanaged<Worker>.fromOpaque(argument).release()
     return false
   }
+
+  // MARK: When the host gives no thread
+
+  private static func wait(_ work: @escaping Work) {
+    let (worker, since) = state.withLock { state -> (Worker?, ContinuousClock.Instant) in
+      let since = state.refusedSince ?? .now
+      if let worker = state.resting.popLast() { return (worker, since) }
+      state.waiting.append(work)
+      state.refusedSince = since
+      return (nil, since)
+    }
+    if let worker { return worker.give(work) }
+    if MainQueue.isServed { return planRetry() }
+    while ContinuousClock.now - since < Limits.threadPatience {
+      usleep(5_000)
+      if startWaiting() { return }
+    }
+  }
+
+  /// Gives threads to what waits, as far as the host has some. False when something still waits.
+  private static func startWaiting() -> Bool {
+    state.withLock { state in
+      while let work = state.waiting.first {
+        guard start(Worker(work)) else { return false }
+        state.waiting.removeFirst()
+      }
+      state.refusedSince = nil
+      return true
+    }
+  }
+
+  private static func planRetry() {
+    let isPlanned = state.withLock { state in
+      defer { state.isRetryPlanned = true }
+      return state.isRetryPlanned
+    }
+    if isPlanned { return }
+    MainQueue.run(after: Limits.threadRetry) {
+      state.withLock { $0.isRetryPlanned = false }
+      if !startWaiting() { planRetry() }
+    }
+  }
+
+  // MARK: One thread
 
   /// The whole life of a thread; `argument` is its `Worker`, retained.
   private static func live(_ argument: UnsafeMutableRawPointer) {
@@ -71,6 +105,7 @@ enum Threads {
   private static func rest(_ worker: Worker) -> Bool {
     let isResting = state.withLock { state in
       if let work = state.waiting.popFirst() {
+        if state.waiting.isEmpty { state.refusedSince = nil }
         worker.take(work)
         return false
       }
@@ -86,28 +121,6 @@ enum Threads {
     // Somebody took it in this moment, and is about to give it work.
     if !isOver { worker.wait() }
     return !isOver
-  }
-
-  private static func wait(_ work: @escaping Work) {
-    let (worker, mustPlan) = state.withLock { state -> (Worker?, Bool) in
-      // While something waits, nobody rests.
-      if let worker = state.resting.popLast() { return (worker, false) }
-      state.waiting.append(work)
-      defer { state.isRetryPlanned = true }
-      return (nil, !state.isRetryPlanned)
-    }
-    worker?.give(work)
-    if mustPlan { MainQueue.run(after: Limits.threadRetry) { retry() } }
-  }
-
-  private static func retry() {
-    let work = state.withLock { state in
-      state.isRetryPlanned = false
-      let all = state.waiting
-      state.waiting = []
-      return all
-    }
-    for work in work { begin(work) }
   }
 
   /// One thread, and what it does next.

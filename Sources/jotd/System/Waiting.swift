@@ -10,11 +10,12 @@ func waiting<Value: Sendable>(
 ) -> Value? {
   let slot = Slot<Value>()
   let done = DispatchSemaphore(value: 0)
+  let end = DispatchTime.now() + limit.interval
   Threads.run {
     let value = work()
     if slot.put(value) { done.signal() } else { late(value) }
   }
-  _ = done.wait(timeout: .now() + limit.interval)
+  _ = done.wait(timeout: end)
   return slot.close()
 }
 
