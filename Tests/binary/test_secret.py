@@ -64,6 +64,7 @@ def test_a_secret_behind_links_is_watched_after_each_of_its_changes(home):
 
     def signed_with(secret):
         eventually(lambda: accepted(home.read("i0.jwt"), secret))
+        time.sleep(0.3)  # Each change is noticed by itself, while nothing else wakes the daemon.
     signed_with(f"{SECRET} one")
     home.path("one/secret").write_text(OTHER)  # where the link leads to
     signed_with(OTHER)
