@@ -40,6 +40,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     }
   }
 
+  /// What all places of one file system share; `sites` counts them.
   private final class FileSystemLoad {
     var sites = 0
     var load = Load()

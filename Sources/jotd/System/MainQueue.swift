@@ -7,8 +7,8 @@ import Synchronization
 enum MainQueue {
   private static let served = Atomic(false)
 
-  /// Whether somebody carries out what is put there: not before the start is done, and not in the
-  /// commands beside the daemon.
+  /// Whether somebody carries out what is put there: not before the start is done, not once the
+  /// daemon ends, and not in the other commands.
   static var isServed: Bool { served.load(ordering: .relaxed) }
 
   /// Carries out what is put there, for ever. To be called once, on the first thread.

@@ -3,8 +3,8 @@ import Dispatch
 import Rotation
 import Synchronization
 
-/// What is told to somebody who may be slow to listen: one after the other, on a thread of their
-/// own, and a bounded number of them. What is too much is dropped, and counted.
+/// Items that are told to somebody who may be slow to listen: one after the other, on another
+/// thread, and a bounded number of them. What is too much is dropped, and counted.
 final class Outbox<Item: Sendable>: Sendable {
   /// How many items may wait.
   struct Bounds {
@@ -44,7 +44,7 @@ final class Outbox<Item: Sendable>: Sendable {
   private let state = Mutex(State())
 
   /// `tell` is called with each item, and `overflow` when all is told and some were dropped, both
-  /// on the thread.
+  /// on that other thread.
   init(
     _ bounds: Bounds, tell: @escaping @Sendable (Item) -> Void,
     overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
