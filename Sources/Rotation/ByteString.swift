@@ -6,6 +6,8 @@ package struct ByteString: Hashable, Sendable {
   package init(_ text: String) { self.text = text }
 
   package static func == (left: ByteString, right: ByteString) -> Bool {
+    // What differs for a String differs in bytes, too, and is found out sooner.
+    guard left.text == right.text else { return false }
     let (left, right) = (left.text.utf8Span.span, right.text.utf8Span.span)
     guard left.count == right.count else { return false }
     for index in left.indices where left[index] != right[index] { return false }

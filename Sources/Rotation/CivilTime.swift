@@ -39,16 +39,19 @@ extension Instant {
   /// RFC 3339 in UTC, whole seconds: `2026-11-23T18:17:00Z`. Independent of `TZ` and of locales.
   package var rfc3339: String {
     let time = CivilTime(self)
-    var text: [UInt8] = []
-    text.reserveCapacity(20)
-    text.append(year: time.year)
-    text.append(UInt8(ascii: "-"))
-    text.append(twoDigits: time.month)
-    text.append(UInt8(ascii: "-"))
-    text.append(twoDigits: time.day)
-    text.append(UInt8(ascii: "T"))
-    text.append(clockOf: time)
-    text.append(UInt8(ascii: "Z"))
+    let (dash, colon) = (UInt8(ascii: "-"), UInt8(ascii: ":"))
+    // One array of known length: this is asked for each entry of the journal, several times.
+    let text = [
+      digit(time.year, 1_000), digit(time.year, 100), digit(time.year, 10), digit(time.year), dash,
+      digit(time.month, 10), digit(time.month), dash, digit(time.day, 10), digit(time.day),
+      UInt8(ascii: "T"), digit(time.hour, 10), digit(time.hour), colon, digit(time.minute, 10),
+      digit(time.minute), colon, digit(time.second, 10), digit(time.second), UInt8(ascii: "Z"),
+    ]
+    guard (0...9_999).contains(time.year) else {
+      var year: [UInt8] = []
+      year.append(year: time.year)
+      return String(decoding: year + text.dropFirst(4), as: UTF8.self)
+    }
     return String(decoding: text, as: UTF8.self)
   }
 
@@ -91,6 +94,11 @@ extension Instant {
     self.init(seconds: days * 86_400 + fields[3] * 3600 + fields[4] * 60 + fields[5])
     guard rfc3339 == text else { return nil }
   }
+}
+
+/// One of a number's digits: that of the units, the tens, and so on.
+private func digit(_ number: Int64, _ scale: Int64 = 1) -> UInt8 {
+  UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: number / scale % 10)
 }
 
 // The names of RFC 9110 section 5.6.7, three letters each.

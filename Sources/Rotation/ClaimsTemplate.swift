@@ -1,36 +1,35 @@
-/// The bytes of a claims set that stay the same from token to token, around `iat` and `exp`:
-/// rendering them once makes minting cheap, and comparing them compares all that a token says.
+/// What a claims set says from token to token: all but `iat` and `exp`. Compared by its bytes, which
+/// compares all that a token says.
 package struct ClaimsTemplate: Hashable, Sendable {
-  /// What stands before the number of `iat`, between it and that of `exp`, and after that.
-  private let head: [UInt8]
-  private static let between = Array(",\"exp\":".utf8)
-  private let tail: [UInt8]
+  private let user: ByteString
+  package let role: Role
+  /// The configured claims as JSON, each behind a comma.
+  private let more: [UInt8]
+
+  package var userID: String { user.text }
 
   /// `claims` follow the four of the camera service, in their order; none of them may be one of
   /// the four (the caller has checked).
   package init(userID: String, role: Role, claims: [JSON.Member]) {
-    var head: [UInt8] = []
-    head.reserveCapacity(48 + userID.utf8.count)
-    head.append(UInt8(ascii: "{"))
-    JSON.Member("user_id", .string(userID)).append(to: &head)
-    head.append(UInt8(ascii: ","))
-    JSON.Member("role", .string(role.rawValue)).append(to: &head)
-    head += ",\"iat\":".utf8
-    self.head = head
-    var tail: [UInt8] = []
+    user = ByteString(userID)
+    self.role = role
+    var more: [UInt8] = []
     for claim in claims {
-      tail.append(UInt8(ascii: ","))
-      claim.append(to: &tail)
+      more.append(UInt8(ascii: ","))
+      claim.append(to: &more)
     }
-    tail.append(UInt8(ascii: "}"))
-    self.tail = tail
+    self.more = more
   }
 
-  /// Bytes of the longest compact token with these claims. `iat` and `exp` have ten digits at
-  /// most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262, and the longest
-  /// lifetime after that is still below 10^10 seconds.
-  func longestToken(_ algorithm: Algorithm) -> Int {
-    algorithm.tokenBytes(claims: head.count + 10 + ClaimsTemplate.between.count + 10 + tail.count)
+  /// Whether a compact token with these claims can be longer than `limit` bytes. `iat` and `exp`
+  /// have ten digits at most: Linux counts the wall clock's nanoseconds in 63 bits, which end in
+  /// 2262, and the longest lifetime after that is still below 10^10 seconds.
+  func canExceed(_ limit: Int, _ algorithm: Algorithm) -> Bool {
+    // A byte is written as six at the most, and what is around the claims has less than 100.
+    let most = 100 + 6 * userID.utf8.count + more.count
+    guard algorithm.tokenBytes(claims: most) > limit else { return false }
+    let last = Instant(seconds: 9_999_999_999)
+    return algorithm.tokenBytes(claims: payload(issuedAt: last, expiresAt: last).count) > limit
   }
 
   package static let reserved = ["user_id", "role", "iat", "exp"]
@@ -44,10 +43,15 @@ package struct ClaimsTemplate: Hashable, Sendable {
 
   /// Appends it to `bytes`.
   func append(issuedAt: Instant, expiresAt: Instant, to bytes: inout [UInt8]) {
-    bytes += head
+    bytes += "{\"user_id\":".utf8
+    JSON.string(userID).append(to: &bytes)
+    bytes += ",\"role\":\"".utf8
+    bytes += role.rawValue.utf8
+    bytes += "\",\"iat\":".utf8
     bytes += String(issuedAt.wholeSeconds).utf8
-    bytes += ClaimsTemplate.between
+    bytes += ",\"exp\":".utf8
     bytes += String(expiresAt.wholeSeconds).utf8
-    bytes += tail
+    bytes += more
+    bytes.append(UInt8(ascii: "}"))
   }
 }

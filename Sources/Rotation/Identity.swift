@@ -6,8 +6,7 @@
 package struct Identity: Hashable, Sendable {
   /// `[a-z0-9][a-z0-9._-]{0,63}`.
   package let name: String
-  package let userID: String
-  package let role: Role
+  /// What its tokens say.
   package let claims: ClaimsTemplate
   /// `exp - iat`, whole seconds.
   package let lifetime: Duration
@@ -37,12 +36,10 @@ package struct Identity: Hashable, Sendable {
       throw Failure("an identity has at most \(Limits.deliveries) deliveries")
     }
     let template = ClaimsTemplate(userID: userID, role: role, claims: claims)
-    guard template.longestToken(algorithm) <= Limits.tokenBytes else {
+    guard !template.canExceed(Limits.tokenBytes, algorithm) else {
       throw Failure("its tokens would be longer than \(Limits.tokenBytes) bytes: leave claims out")
     }
     self.name = name
-    self.userID = userID
-    self.role = role
     self.claims = template
     self.lifetime = lifetime
     self.refreshBefore = refreshBefore
@@ -51,10 +48,13 @@ package struct Identity: Hashable, Sendable {
     self.hooks = hooks
   }
 
+  package var userID: String { claims.userID }
+  package var role: Role { claims.role }
+
   /// Whether `other` has the same tokens at the same places, whoever may ask for them, and whatever
   /// is done after a rotation.
   package func rotates(as other: Identity) -> Bool {
-    name == other.name && userID == other.userID && role == other.role && claims == other.claims
+    name == other.name && claims == other.claims
       && lifetime == other.lifetime && refreshBefore == other.refreshBefore
       && deliveries == other.deliveries
   }
@@ -64,16 +64,22 @@ package struct Identity: Hashable, Sendable {
 
 extension Identity {
   package static func fault(inName name: String) -> String? {
-    func isLetterOrDigit(_ byte: UInt8) -> Bool {
-      (0x61...0x7a).contains(byte) || (0x30...0x39).contains(byte)
+    let bytes = name.utf8Span.span
+    var isAllowed = (1...64).contains(bytes.count)
+    if isAllowed {
+      for index in bytes.indices {
+        switch bytes[index] {
+        case 0x61...0x7a, 0x30...0x39: break
+        case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+          if index == 0 { isAllowed = false }
+        default: isAllowed = false
+        }
+      }
     }
-    guard let first = name.utf8.first, isLetterOrDigit(first), name.utf8.count <= 64,
-      name.utf8.allSatisfy({ isLetterOrDigit($0) || $0 == 0x2e || $0 == 0x5f || $0 == 0x2d })
-    else {
-      return "an identity's name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+    return isAllowed
+      ? nil
+      : "an identity's name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
         + "and begins with a letter or a digit"
-    }
-    return nil
   }
 
   package static func fault(inUserID userID: String) -> String? {
@@ -82,10 +88,14 @@ extension Identity {
       return "user_id is longer than \(Limits.userIDBytes) bytes"
     }
     // Those of the general category Cc, which is closed (The Unicode Standard, section 4.5).
-    if userID.unicodeScalars.contains(where: {
-      $0.value < 0x20 || (0x7f...0x9f).contains($0.value)
-    }) {
-      return "user_id must not contain control characters"
+    // In UTF-8, those above ASCII are 0xc2 and then 0x80 to 0x9f.
+    let bytes = userID.utf8Span.span
+    for index in bytes.indices {
+      let byte = bytes[index]
+      let isControl =
+        byte < 0x20 || byte == 0x7f
+        || (0x80...0x9f).contains(byte) && index > 0 && bytes[index - 1] == 0xc2
+      if isControl { return "user_id must not contain control characters" }
     }
     return nil
   }

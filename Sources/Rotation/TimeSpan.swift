@@ -14,16 +14,29 @@ extension Duration {
   /// Reads a span as systemd.time(7) writes it: `24h`, `1h 30min`, `1.5d`; a bare number is
   /// seconds. Returns nil for anything else, for a negative span, and above 10^9 s.
   package init?(timeSpan text: String) {
-    var rest = text.utf8.drop(while: \.isBlank)
-    guard !rest.isEmpty else { return nil }
+    let bytes = text.utf8Span.span
+    var position = 0
+    func skip(_ isOne: (UInt8) -> Bool) -> Range<Int> {
+      let start = position
+      while position < bytes.count, isOne(bytes[position]) { position += 1 }
+      return start..<position
+    }
+    _ = skip(\.isBlank)
+    guard position < bytes.count else { return nil }
     var total: Int64 = 0
-    while !rest.isEmpty {
-      let number = rest.prefix { $0.isDigit || $0 == UInt8(ascii: ".") }
-      rest = rest.dropFirst(number.count).drop(while: \.isBlank)
+    while position < bytes.count {
+      let whole = skip(\.isDigit)
+      let hasPoint = position < bytes.count && bytes[position] == UInt8(ascii: ".")
+      if hasPoint { position += 1 }
+      let fraction = hasPoint ? skip(\.isDigit) : position..<position
+      if hasPoint, position < bytes.count, bytes[position] == UInt8(ascii: ".") { return nil }
+      _ = skip(\.isBlank)
       // What is no letter of ASCII is the first of "µs", or of no unit.
-      let unit = rest.prefix { $0.isLetter || $0 >= 0x80 }
-      rest = rest.dropFirst(unit.count).drop(while: \.isBlank)
-      guard let scale = scale(of: unit), let part = product(number, scale) else { return nil }
+      let unit = skip { $0.isLetter || $0 >= 0x80 }
+      _ = skip(\.isBlank)
+      guard let scale = scale(of: bytes.extracting(unit)),
+        let part = product(bytes.extracting(whole), bytes.extracting(fraction), scale)
+      else { return nil }
       total += part
       guard total <= 1_000_000_000_000_000 else { return nil }
     }
@@ -74,12 +87,13 @@ private let timeUnits: [String: Int64] = {
 }()
 
 /// Microseconds to a unit, seconds for none; nil when there is no such unit.
-private func scale(of unit: Substring.UTF8View) -> Int64? {
-  guard unit.count == 1, let letter = unit.first else {
-    return unit.isEmpty ? 1_000_000 : timeUnits[String(Substring(unit))]
+private func scale(of unit: Span<UInt8>) -> Int64? {
+  guard unit.count == 1 else {
+    guard !unit.isEmpty else { return 1_000_000 }
+    return timeUnits[String(decoding: unit.indices.map { unit[$0] }, as: UTF8.self)]
   }
   // The commonest.
-  switch letter {
+  switch unit[0] {
   case UInt8(ascii: "s"): return 1_000_000
   case UInt8(ascii: "m"): return 60 * 1_000_000
   case UInt8(ascii: "h"): return 3_600 * 1_000_000
@@ -91,25 +105,23 @@ private func scale(of unit: Substring.UTF8View) -> Int64? {
   }
 }
 
-/// A decimal number times a scale, without binary rounding; nil when it is none or too large.
-private func product(_ number: Substring.UTF8View, _ scale: Int64) -> Int64? {
-  let whole = number.prefix { $0 != UInt8(ascii: ".") }
-  let fraction = number.dropFirst(whole.count + 1)
-  guard whole.count + fraction.count > 0, whole.count <= 15, fraction.count <= 6,
-    fraction.allSatisfy(\.isDigit)
-  else { return nil }
+/// A decimal number, by the digits before its point and those behind it, times a scale, without
+/// binary rounding; nil when it is none or too large.
+private func product(_ whole: Span<UInt8>, _ fraction: Span<UInt8>, _ scale: Int64) -> Int64? {
+  guard whole.count + fraction.count > 0, whole.count <= 15, fraction.count <= 6 else { return nil }
   let (units, overflow) = value(whole).multipliedReportingOverflow(by: scale)
   guard !overflow, units <= 1_000_000_000_000_000 else { return nil }
+  if fraction.isEmpty { return units }
   var divisor: Int64 = 1
-  for _ in fraction { divisor *= 10 }
+  for _ in fraction.indices { divisor *= 10 }
   // The product of the two can need more than 64 bits; the quotient is less than the scale.
   let part = divisor.dividingFullWidth(value(fraction).multipliedFullWidth(by: scale)).quotient
   return units + part
 }
 
 /// The value of digits that 64 bits hold.
-private func value(_ digits: Substring.UTF8View) -> Int64 {
-  digits.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
+private func value(_ digits: Span<UInt8>) -> Int64 {
+  digits.indices.reduce(0) { $0 * 10 + Int64(digits[$1] - 0x30) }
 }
 
 extension UInt8 {

@@ -170,10 +170,14 @@ struct ValueTests {
   /// With the longest lifetime in the last second of the kernel's clock (KTIME_MAX), too.
   @Test func theLongestTokenIsKnownToTheByte() throws {
     for padding in 0..<8 {
-      let identity = try Identity.sample(
-        userID: String(repeating: "u", count: 1 + padding), lifetime: Limits.longestLifetime)
-      let now = Instant(seconds: 9_223_372_036)
-      #expect(sampleToken(identity, at: now).compact.count == identity.claims.longestToken(.hs256))
+      for letter in ["u", "\u{2028}", "é"] {
+        let identity = try Identity.sample(
+          userID: String(repeating: letter, count: 1 + padding), lifetime: Limits.longestLifetime)
+        let now = Instant(seconds: 9_223_372_036)
+        let longest = sampleToken(identity, at: now).compact.count
+        #expect(identity.claims.canExceed(longest - 1, .hs256))
+        #expect(!identity.claims.canExceed(longest, .hs256))
+      }
     }
   }
 

@@ -35,8 +35,8 @@ def plot(title, unit, lines):
     points = [point for line in lines.values() for point in line]
     x = Axis([a for a, _ in points], LEFT, WIDTH - RIGHT)
     y = Axis([b for _, b in points], HEIGHT - BOTTOM, TOP)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-             'font-family="sans-serif" font-size="12">',
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"\n'
+             ' font-family="sans-serif" font-size="12">',
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
              text(LEFT, 20, title, 'font-size="14"'), text(LEFT, 36, unit, 'fill="#555"'),
              text(WIDTH - RIGHT, HEIGHT - 12, "identities", 'text-anchor="end"')]

@@ -203,7 +203,7 @@ class OpenBao(Program):
 
     @contextlib.contextmanager
     def agent(self, count, out):
-        """An agent that writes `count` tokens into `out`: its process, and the seconds that took."""
+        """An agent that writes `count` tokens into `out`: its process, and the time it took."""
         config = self.at / "agent.hcl"
         config.write_text(AGENT.format(port=self.PORT, at=self.at) + "".join(
             TEMPLATE.format(out=out, n=n) for n in range(count)))

@@ -7,14 +7,14 @@ extension Diagnostics {
     guard let entries = node.entries(of: name(), self) else { return nil }
     var members: [JSON.Member] = []
     var isComplete = true
-    for (location, key, value) in entries {
-      guard let value = json(value, "\(name()).\(step(key))") else {
+    for entry in entries {
+      guard let value = json(entry.value, "\(name()).\(step(entry.name))") else {
         isComplete = false
         continue
       }
-      let member = JSON.Member(key, value)
+      let member = JSON.Member(entry.name, value)
       if let fault = Identity.fault(inClaim: member) {
-        error(location, "\(fault) (in \(name()))")
+        error(entry.key.location, "\(fault) (in \(name()))")
         isComplete = false
       }
       members.append(member)
@@ -41,7 +41,7 @@ extension Diagnostics {
     case .map:
       guard let entries = node.entries(of: name, self) else { return nil }
       let members = entries.map { entry in
-        json(entry.value, "\(name).\(step(entry.key))").map { JSON.Member(entry.key, $0) }
+        json(entry.value, "\(name).\(step(entry.name))").map { JSON.Member(entry.name, $0) }
       }
       return members.contains { $0 == nil } ? nil : .object(members.compactMap(\.self))
     }

@@ -202,17 +202,18 @@ struct ConfigurationReader {
   // MARK: Identities
 
   private mutating func readIdentities(_ node: YAMLNode) {
-    guard let entries = node.entries(of: "identities", diagnostics) else { return }
-    identities.reserveCapacity(identities.count + entries.count)
-    for (location, name, value) in entries {
-      if let fault = Identity.fault(inName: name) {
-        diagnostics.error(location, "the name \(diagnostics.shown(name)) is not allowed: \(fault)")
-      }
+    _ = node.forEachEntry(of: "identities", diagnostics) { entry in
+      let (name, location) = (entry.name, entry.key.location)
       if let first = firstNamed.updateValue(location, forKey: ByteString(name)) {
         diagnostics.error(
-          location, "the identity \(diagnostics.shown(name)) is already in \(first)")
+          location,
+          first.file == location.file
+            ? "\(diagnostics.named(key: name)) occurs twice in identities: first in line "
+              + "\(first.line)"
+            : "the identity \(diagnostics.shown(name)) is already in \(first)")
+      } else if !readIdentity(entry.value, name), let fault = Identity.fault(inName: name) {
+        diagnostics.error(location, "the name \(diagnostics.shown(name)) is not allowed: \(fault)")
       }
-      readIdentity(value, name)
     }
   }
 
@@ -221,21 +222,20 @@ struct ConfigurationReader {
   ]
   private static let roles = Role.allCases.map(\.rawValue)
 
-  private mutating func readIdentity(_ node: YAMLNode, _ name: String) {
+  /// False, and errors about all but the name, when it is wrong.
+  private mutating func readIdentity(_ node: YAMLNode, _ name: String) -> Bool {
     guard
       let section = Section(
-        node, "identities." + diagnostics.step(name), keys: ConfigurationReader.identityKeys,
-        diagnostics)
-    else { return }
+        node, "identities", step: name, keys: ConfigurationReader.identityKeys, diagnostics)
+    else { return false }
     let userID = section.required("user_id", "whom the token speaks for").flatMap {
-      readUserID($0, section.path("user_id"))
+      diagnostics.string($0, section.path("user_id"))
     }
     let role = section.required("role", "viewer, operator or admin").flatMap {
       diagnostics.choice($0, section.path("role"), of: ConfigurationReader.roles)
     }.flatMap(Role.init(rawValue:))
     var lifetimes = defaults
-    let hasLifetimes =
-      readLifetimes(section, into: &lifetimes) && checkLifetimes(section, lifetimes)
+    let hasLifetimes = readLifetimes(section, into: &lifetimes)
     let claims = section["claims"].map { diagnostics.claims($0, section.path("claims")) } ?? []
     let deliveries = readDeliveries(section)
     var (access, hooks): ([AccessRule], [Hook]) = ([], [])
@@ -247,49 +247,54 @@ struct ConfigurationReader {
       hooks = diagnostics.hooks(node, section.path("on_rotate"))
       hookLocations[name] = node.items.map(\.location)
     }
-    guard let userID, let role, hasLifetimes, let claims else { return }
-    do {
-      let identity = try Identity(
-        name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
-        refreshBefore: lifetimes.refreshBefore, deliveries: deliveries, access: access,
-        hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
-      if let warning = identity.shortWindowWarning {
-        diagnostics.warn(section.location, "\(section.name): \(warning)")
-      }
-      identities.append(identity)
-    } catch {
-      // What has a place of its own was reported there.
-      if Identity.fault(inName: name) == nil {
-        diagnostics.error(section.location, "\(section.name): \(error)")
-      }
+    var failure: Failure?
+    if let userID, let role, hasLifetimes, let claims {
+      do throws(Failure) {
+        let identity = try Identity(
+          name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
+          refreshBefore: lifetimes.refreshBefore, deliveries: deliveries, access: access,
+          hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
+        if let warning = identity.shortWindowWarning {
+          diagnostics.warn(section.location, "\(section.name): \(warning)")
+        }
+        identities.append(identity)
+        return true
+      } catch { failure = error }
     }
+    let isElsewhere =
+      reportUserID(userID, section)
+      || (hasLifetimes && reportLifetimes(lifetimes, section))
+      || Identity.fault(inName: name) != nil
+    if let failure, !isElsewhere {
+      diagnostics.error(section.location, "\(section.name): \(failure)")
+    }
+    return false
   }
 
-  private func readUserID(_ node: YAMLNode, _ name: @autoclosure () -> String) -> String? {
-    guard let userID = diagnostics.string(node, name()) else { return nil }
-    if let fault = Identity.fault(inUserID: userID) {
-      diagnostics.error(node.location, "\(name()): \(fault)")
-      return nil
-    }
-    return userID
+  /// Whether a `user_id` is wrong: then that is reported where it stands.
+  private func reportUserID(_ userID: String?, _ section: Section) -> Bool {
+    guard let userID, let fault = Identity.fault(inUserID: userID) else { return false }
+    let location = section["user_id"]?.location ?? section.location
+    diagnostics.error(location, "\(section.path("user_id")): \(fault)")
+    return true
   }
 
-  private func checkLifetimes(_ section: Section, _ lifetimes: Lifetimes) -> Bool {
-    if let node = section["lifetime"], let fault = Identity.fault(inLifetime: lifetimes.lifetime) {
-      diagnostics.error(node.location, "\(section.name).\(fault)")
-      return false
+  /// Whether the spans of an identity are wrong: then that is reported where they stand. Those of
+  /// the defaults were checked there.
+  private func reportLifetimes(_ lifetimes: Lifetimes, _ section: Section) -> Bool {
+    let (lifetime, refreshBefore) = (section["lifetime"], section["refresh_before"])
+    if let fault = Identity.fault(inLifetime: lifetimes.lifetime) {
+      if let lifetime { diagnostics.error(lifetime.location, "\(section.name).\(fault)") }
+      return true
     }
-    guard section["lifetime"] != nil || section["refresh_before"] != nil,
+    guard
       let fault = Identity.fault(
         inRefreshBefore: lifetimes.refreshBefore, lifetime: lifetimes.lifetime)
-    else {
-      // The defaults were checked where they stand.
-      return Identity.fault(inRefreshBefore: lifetimes.refreshBefore, lifetime: lifetimes.lifetime)
-        == nil && Identity.fault(inLifetime: lifetimes.lifetime) == nil
+    else { return false }
+    if let node = refreshBefore ?? lifetime {
+      diagnostics.error(node.location, "\(section.name).\(fault)")
     }
-    let location = (section["refresh_before"] ?? section["lifetime"])?.location ?? section.location
-    diagnostics.error(location, "\(section.name).\(fault)")
-    return false
+    return true
   }
 
   // MARK: Deliveries

@@ -12,7 +12,7 @@ enum CoreScalar {
 
   init(_ text: String) {
     // What the schema resolves begins with one of these; most scalars do not.
-    if let first = text.utf8.first, !"~nNtTfF.+-0123456789".utf8.contains(first) {
+    if let first = text.utf8.first, !CoreScalar.beginsOther(first) {
       self = .string(text)
       return
     }
@@ -22,6 +22,17 @@ enum CoreScalar {
     case "false", "False", "FALSE": self = .bool(false)
     case ".nan", ".NaN", ".NAN": self = .notInJSON
     default: self = CoreScalar.number(text) ?? .string(text)
+    }
+  }
+
+  /// Whether what begins so may be anything but a string.
+  private static func beginsOther(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "~"), UInt8(ascii: "n"), UInt8(ascii: "N"), UInt8(ascii: "t"),
+      UInt8(ascii: "T"), UInt8(ascii: "f"), UInt8(ascii: "F"), UInt8(ascii: "."),
+      UInt8(ascii: "+"), UInt8(ascii: "-"):
+      true
+    default: byte.isDigit
     }
   }
 

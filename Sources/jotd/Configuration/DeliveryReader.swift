@@ -4,7 +4,7 @@ import Rotation
 extension Diagnostics {
   /// The delivery, and where its path stands; nil, and errors, when it is wrong.
   func delivery(_ node: YAMLNode, _ name: String) -> (Delivery, SourceLocation)? {
-    let isSocket = node.hasKey("socket")
+    let isSocket = node["socket"] != nil
     let keys =
       isSocket
       ? ["socket", "owner", "group", "mode"]

@@ -2,40 +2,48 @@ import Rotation
 
 /// One map of the configuration while it is read: knows its allowed keys, and reports the
 /// unknown, the doubled and the missing ones.
-struct Section {
-  /// Where it stands in the document, for people: `identities.front-door`.
-  let name: String
-  let location: SourceLocation
+final class Section {
+  private let node: YAMLNode
+  private let parent: String
+  private let step: String?
   /// In the order of the document: so few that nothing finds one faster than looking at each.
-  private let values: [(key: String, node: YAMLNode)]
+  private var entries: [YAMLNode.Entry] = []
   private let diagnostics: Diagnostics
 
-  /// Nil, and an error, when `node` is no map.
-  init?(_ node: YAMLNode, _ name: String, keys: [String], _ diagnostics: Diagnostics) {
-    guard let entries = node.entries(of: name, known: keys, diagnostics) else { return nil }
-    var values: [(key: String, node: YAMLNode)] = []
-    values.reserveCapacity(entries.count)
-    for (key, text, value) in entries {
-      if keys.contains(text) {
-        values.append((text, value))
-      } else {
-        let nearest = diagnostics.isFull ? nil : nearest(to: text, among: keys)
+  /// Where it stands in the document, for people: `identities.front-door`. Made when it is asked
+  /// for: nearly always, there is nothing to say.
+  var name: String { step.map { "\(parent).\(diagnostics.step($0))" } ?? parent }
+  var location: SourceLocation { node.location }
+
+  /// What stands at `name`, or below it under the key `step`. Nil, and an error, when `node` is no
+  /// map.
+  init?(
+    _ node: YAMLNode, _ name: String, step: String? = nil, keys: [String],
+    _ diagnostics: Diagnostics
+  ) {
+    self.node = node
+    parent = name
+    self.step = step
+    self.diagnostics = diagnostics
+    guard var entries = node.entries(of: self.name, known: keys, diagnostics) else { return nil }
+    if !entries.allSatisfy({ keys.contains($0.name) }) {
+      let name = self.name
+      for entry in entries where !keys.contains(entry.name) {
+        let nearest = diagnostics.isFull ? nil : nearest(to: entry.name, among: keys)
         let hint = nearest.map { "; did you mean \"\($0)\"?" } ?? "."
-        let named = diagnostics.named(key: text, isNearAWord: nearest != nil)
+        let named = diagnostics.named(key: entry.name, isNearAWord: nearest != nil)
         diagnostics.error(
-          key,
+          entry.key.location,
           (named.hasPrefix("the key ")
             ? "unknown \(named.dropFirst(4)) in \(name)" : "\(named) is unknown in \(name)")
             + "\(hint) Allowed: \(keys.joined(separator: ", "))")
       }
+      entries.removeAll { !keys.contains($0.name) }
     }
-    self.name = name
-    self.values = values
-    self.diagnostics = diagnostics
-    location = node.location
+    self.entries = entries
   }
 
-  subscript(key: String) -> YAMLNode? { values.first { $0.key == key }?.node }
+  subscript(key: String) -> YAMLNode? { entries.first { $0.name == key }?.value }
 
   /// The value of a key that must be there; nil, and an error, when it is not.
   func required(_ key: String, _ meaning: @autoclosure () -> String) -> YAMLNode? {
@@ -68,43 +76,73 @@ extension Diagnostics {
 }
 
 extension YAMLNode {
+  /// What a map has under a name.
+  struct Entry {
+    let key: YAMLNode
+    let name: String
+    let value: YAMLNode
+  }
+
   /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
   /// the node is no map. Errors may show the keys in `known` as they are, except below `signing`.
   func entries(
-    of name: String, known: [String] = [], _ diagnostics: Diagnostics
-  ) -> [(location: SourceLocation, key: String, value: YAMLNode)]? {
-    guard case .map(let pairs) = content else {
-      diagnostics.error(location, "\(name) must be a map (key: value lines), not \(kind)")
-      return nil
+    of name: @autoclosure () -> String, known: [String] = [], _ diagnostics: Diagnostics
+  ) -> [Entry]? {
+    var entries: [Entry] = []
+    entries.reserveCapacity(4)
+    var seen: [ByteString: Int] = [:]
+    let isMap = forEachEntry(of: name(), diagnostics) { entry in
+      // A few are compared, many looked up. By bytes: JSON and YAML tell names apart that are equal
+      // as Swift's strings.
+      if entries.count == 16 {
+        for (index, entry) in entries.enumerated() { seen[ByteString(entry.name)] = index }
+      }
+      let first =
+        entries.count < 16
+        ? entries.firstIndex { ByteString($0.name) == ByteString(entry.name) }
+        : seen[ByteString(entry.name)]
+      if let first {
+        diagnostics.error(
+          entry.key.location,
+          "\(diagnostics.named(key: entry.name, isNearAWord: known.contains(entry.name))) occurs "
+            + "twice in \(name()): first in line \(entries[first].key.location.line)")
+      } else {
+        if entries.count >= 16 { seen[ByteString(entry.name)] = entries.count }
+        entries.append(entry)
+      }
     }
-    var entries: [(location: SourceLocation, key: String, value: YAMLNode)] = []
-    entries.reserveCapacity(pairs.count)
-    var seen = Seen(upTo: pairs.count)
+    return isMap ? entries : nil
+  }
+
+  /// Calls `body` with each entry of a map whose key is a scalar; false, and an error, when the
+  /// node is no map.
+  func forEachEntry(
+    of name: @autoclosure () -> String, _ diagnostics: Diagnostics, _ body: (Entry) -> Void
+  ) -> Bool {
+    guard case .map(let pairs) = content else {
+      diagnostics.error(location, "\(name()) must be a map (key: value lines), not \(kind)")
+      return false
+    }
     for (key, value) in pairs {
       guard case .scalar(let text, let isPlain) = key.content else {
-        diagnostics.error(key.location, "a key of \(name) must be a word, not \(key.kind)")
+        diagnostics.error(key.location, "a key of \(name()) must be a word, not \(key.kind)")
         continue
       }
       if isPlain, text == "<<" {
         diagnostics.error(
           key.location,
           "merge keys (<<) are not part of YAML 1.2's core schema: write the values out")
-      } else if let first = seen.index(of: text, among: entries.lazy.map(\.key)) {
-        diagnostics.error(
-          key.location,
-          "\(diagnostics.named(key: text, isNearAWord: known.contains(text))) occurs twice in "
-            + "\(name): first in line \(entries[first].location.line)")
       } else {
-        entries.append((key.location, text, value))
+        body(Entry(key: key, name: text, value: value))
       }
     }
-    return entries
+    return true
   }
 
-  /// Whether the node is a map with this key.
-  func hasKey(_ name: String) -> Bool {
-    guard case .map(let pairs) = content else { return false }
-    return pairs.contains { if case .scalar(name, _) = $0.key.content { true } else { false } }
+  /// The value of a key of a map, the first where there are several; nil when there is none.
+  subscript(name: String) -> YAMLNode? {
+    guard case .map(let pairs) = content else { return nil }
+    return pairs.first { if case .scalar(name, _) = $0.key.content { true } else { false } }?.value
   }
 
   /// What the node is, for an error message.
@@ -121,31 +159,6 @@ extension YAMLNode {
       case .string: return "a string"
       }
     }
-  }
-}
-
-/// The keys of a map that came so far. Compared by bytes: JSON and YAML tell names apart that are
-/// equal as Swift's strings.
-private struct Seen {
-  /// Where each is; nil in a map that is so small that looking at each is faster.
-  private var places: [ByteString: Int]?
-  private var count = 0
-
-  init(upTo count: Int) {
-    if count > 16 { places = Dictionary(minimumCapacity: count) }
-  }
-
-  /// Where `text` is among those that were new; nil, and it is noted as the next of them, when it
-  /// is new, too.
-  mutating func index(of text: String, among keys: some Collection<String>) -> Int? {
-    let key = ByteString(text)
-    guard places != nil else {
-      return keys.enumerated().first { ByteString($0.element) == key }?.offset
-    }
-    if let place = places?[key] { return place }
-    places?[key] = count
-    count += 1
-    return nil
   }
 }
 

@@ -35,11 +35,3 @@ enum SocketPath {
     return isWhole ? .none : .unknown("\(file) cannot be read as far as socket.path")
   }
 }
-
-extension YAMLNode {
-  /// The value of a key of a map, the first where there are several; nil when there is none.
-  fileprivate subscript(name: String) -> YAMLNode? {
-    guard case .map(let pairs) = content else { return nil }
-    return pairs.first { if case .scalar(name, _) = $0.key.content { true } else { false } }?.value
-  }
-}

@@ -65,7 +65,7 @@ final class Journal: Sendable {
         ] + entry.fields)
     case .lines(let isTerminal):
       let mark = entry.priority <= .warning ? "\(entry.priority): " : ""
-      var line = "\(Instant.now.rfc3339) \(mark)\(redacted(entry.message))\n"
+      var line = joined(Instant.now.rfc3339, " ", mark, redacted(entry.message), "\n")
       if isTerminal, entry.priority <= .warning {
         let color = entry.priority <= .error ? "\u{1b}[31m" : "\u{1b}[33m"
         line = color + line.dropLast() + "\u{1b}[0m\n"

@@ -13,9 +13,15 @@ struct JournalEntry {
     static func < (left: Priority, right: Priority) -> Bool { left.rawValue < right.rawValue }
   }
 
+  /// What fields are made from, once they are asked for: lines on a terminal have none.
+  private enum Source {
+    case field(String, String)
+    case token(TokenSummary)
+  }
+
   let priority: Priority
   let message: String
-  private(set) var fields: [(name: String, value: String)] = []
+  private var sources: [Source] = []
 
   /// An entry of no event.
   init(_ priority: Priority, _ message: String) {
@@ -25,21 +31,36 @@ struct JournalEntry {
 
   private init(_ priority: Priority, _ messageID: String, _ message: String) {
     self.init(priority, message)
-    fields.reserveCapacity(6)
-    fields.append(("MESSAGE_ID", messageID))
+    sources.reserveCapacity(4)
+    sources.append(.field("MESSAGE_ID", messageID))
+  }
+
+  var fields: [(name: String, value: String)] {
+    sources.flatMap { source in
+      switch source {
+      case .field(let name, let value): [(name, value)]
+      case .token(let token):
+        [
+          ("JOTD_IDENTITY", token.identity), ("JOTD_USER_ID", token.userID),
+          ("JOTD_ROLE", token.role.rawValue), ("JOTD_EXPIRES_AT", token.expiresAt.rfc3339),
+          ("JOTD_KEY_ID", token.origin.description),
+        ]
+      }
+    }
   }
 
   private consuming func with(_ name: String, _ value: String?) -> JournalEntry {
+    guard let value else { return self }
+    return with(.field(name, value))
+  }
+
+  private consuming func with(_ source: Source) -> JournalEntry {
     var entry = self
-    if let value { entry.fields.append((name, value)) }
+    entry.sources.append(source)
     return entry
   }
 
-  private consuming func about(_ token: TokenSummary) -> JournalEntry {
-    about(token.identity).with("JOTD_USER_ID", token.userID)
-      .with("JOTD_ROLE", token.role.rawValue).with("JOTD_EXPIRES_AT", token.expiresAt.rfc3339)
-      .with("JOTD_KEY_ID", token.origin.description)
-  }
+  private consuming func about(_ token: TokenSummary) -> JournalEntry { with(.token(token)) }
 
   private consuming func about(_ identity: String) -> JournalEntry {
     with("JOTD_IDENTITY", identity)
@@ -59,14 +80,16 @@ struct JournalEntry {
       case .rotated(let token):
         JournalEntry(
           .info, "8d654dd63a64492a86d8675068808164",
-          "\(token.identity): new token for \(token.userID) (\(token.role.rawValue)), "
-            + "expires \(token.expiresAt.rfc3339), next rotation \(token.refreshAt.rfc3339)"
+          joined(
+            token.identity, ": new token for ", token.userID, " (", token.role.rawValue,
+            "), expires ", token.expiresAt.rfc3339, ", next rotation ", token.refreshAt.rfc3339)
         ).about(token)
       case .kept(let token):
         JournalEntry(
           .info, "f1e69b2b38e04ff99156a32d31eb806c",
-          "\(token.identity): the token found is kept, "
-            + "expires \(token.expiresAt.rfc3339), next rotation \(token.refreshAt.rfc3339)"
+          joined(
+            token.identity, ": the token found is kept, expires ", token.expiresAt.rfc3339,
+            ", next rotation ", token.refreshAt.rfc3339)
         ).about(token)
       case .mintFailed(let identity, let failure):
         JournalEntry(

@@ -21,7 +21,8 @@ struct AccessInspection {
     guard let way else { return }
     var inspection = AccessInspection(socket: socket, way: way, diagnostics: diagnostics)
     inspection.inspect(socket.operators, socket.operatorLocations)
-    for identity in settings.identities.sorted(by: { $0.name < $1.name }) {
+    let identities = settings.identities.filter { !$0.access.isEmpty }
+    for identity in identities.sorted(by: { $0.name < $1.name }) {
       inspection.inspect(identity.access, settings.accessLocations[identity.name] ?? [])
     }
   }

@@ -28,7 +28,8 @@ struct HookInspection: Sendable {
   /// Each hook once, where it stands first.
   private init(_ settings: Settings, _ mounts: MountView) {
     var seen: Set<Hook> = []
-    hooks = settings.identities.sorted { $0.name < $1.name }.flatMap { identity in
+    let identities = settings.identities.filter { !$0.hooks.isEmpty }
+    hooks = identities.sorted { $0.name < $1.name }.flatMap { identity in
       zip(identity.hooks, settings.hookLocations[identity.name] ?? [])
         .filter { seen.insert($0.0).inserted }
     }

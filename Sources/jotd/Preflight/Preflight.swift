@@ -142,6 +142,7 @@ struct Preflight {
   /// Tokens that are minted together come due together: a disk has to take them all in the time
   /// between a rotation and its threshold.
   private func warnOfDisks(_ isOnDisk: [Bool]) {
+    guard isOnDisk.contains(true) else { return }
     let needed = Limits.diskTime * isOnDisk.count(where: \.self)
     var leads: [Path: (identity: Identity, lead: Duration)] = [:]
     for identity in settings.identities where identity.leastLead < needed {

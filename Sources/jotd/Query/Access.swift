@@ -14,8 +14,12 @@ struct Access: Sendable {
   /// Warns of units that are allowed something on the query socket, where this host cannot tell
   /// them.
   static func inspect(_ settings: Settings, _ diagnostics: Diagnostics) {
-    let rules = settings.identities.flatMap(\.access) + (settings.socket?.operators ?? [])
-    let namesUnit = rules.contains { if case .unit = $0 { true } else { false } }
+    func namesUnit(_ rules: [AccessRule]) -> Bool {
+      rules.contains { if case .unit = $0 { true } else { false } }
+    }
+    let namesUnit =
+      namesUnit(settings.socket?.operators ?? [])
+      || settings.identities.contains { namesUnit($0.access) }
     guard let location = settings.socket?.location, namesUnit, !Peer.isUnitKnown else { return }
     diagnostics.warn(
       location,

@@ -52,7 +52,9 @@ private struct Redaction {
     let kinds = kinds
     var run = 0
     var (last, beforeLast): (UInt8, UInt8) = (0, 0)
-    for byte in text.utf8 {
+    let bytes = text.utf8Span.span
+    for index in bytes.indices {
+      let byte = bytes[index]
       switch kinds[Int(byte)] {
       case .harmful: return false
       case .other: run = 0

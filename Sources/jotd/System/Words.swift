@@ -3,3 +3,12 @@ func counted(_ number: Int, _ word: String) -> String {
   if number == 1 { return "1 \(word)" }
   return "\(number) \(word.hasSuffix("y") ? "\(word.dropLast())ies" : "\(word)s")"
 }
+
+/// The parts one behind the other. For what is written for each token: it reserves what it takes,
+/// which interpolation cannot know.
+func joined(_ parts: String...) -> String {
+  var text = ""
+  text.reserveCapacity(parts.reduce(0) { $0 + $1.utf8.count })
+  for part in parts { text += part }
+  return text
+}
