@@ -25,9 +25,11 @@ struct Agenda {
   private var pending: [RotationRequest.ID: Int] = [:]
   private var actions: [Action] = []
   private var answered: [RotationRequest.ID] = []
-  /// The numbers of the identities whose status may have changed.
-  var changed: Set<Int> = []
+  /// The numbers of the identities whose status may have changed, some of them twice.
+  var changed: [Int] = []
   var changes: Changes?
+  /// Set with `changes`: see `Turn.numbers`.
+  var numbers: [String: Int]?
   var totals = Totals()
 
   /// What a running job is for.
@@ -57,7 +59,12 @@ struct Agenda {
   }
 
   /// What `job`, which came back, was for; nil when there is none.
-  mutating func end(_ job: Job.ID) -> Purpose? { jobs.removeValue(forKey: job) }
+  mutating func end(_ job: Job.ID) -> Purpose? {
+    let purpose = jobs.removeValue(forKey: job)
+    // A dictionary keeps the room of its largest crowd.
+    if jobs.isEmpty { jobs = [:] }
+    return purpose
+  }
 
   /// The job goes on for something else.
   mutating func repurpose(_ job: Job.ID, _ purpose: Purpose) { jobs[job] = purpose }
@@ -86,8 +93,17 @@ struct Agenda {
     swap(&turn.actions, &actions)
     swap(&turn.answered, &answered)
     swap(&turn.changes, &changes)
-    turn.changed = changed.sorted().map { IdentityStatus(states[$0]) }
-    changed.removeAll()
+    if numbers == nil {
+      var last = -1
+      for number in changed.sorted() where number != last {
+        turn.changed.append(IdentityStatus(states[number]))
+        last = number
+      }
+    } else {
+      turn.changed = states.map(IdentityStatus.init)
+    }
+    changed = []
+    swap(&turn.numbers, &numbers)
     turn.nextWake = schedule.next
     totals.identities = states.count
     totals.jobs = jobs.count

@@ -2,16 +2,14 @@
 /// it goes, who may ask for it, and what is done after a rotation.
 ///
 /// No invalid value exists: `init` refuses it, and says why in words for the configuration's
-/// author.
-package struct Identity: Hashable, Sendable {
+/// author. A class, so that all who know of it share one.
+package final class Identity: Hashable, Sendable {
   /// `[a-z0-9][a-z0-9._-]{0,63}`.
   package let name: String
   /// What its tokens say.
   package let claims: ClaimsTemplate
-  /// `exp - iat`, whole seconds.
-  package let lifetime: Duration
-  /// No token with this much life or less is left in a delivery; below `lifetime`.
-  package let refreshBefore: Duration
+  /// In microseconds: a `Duration` counts in 128 bits.
+  private let spans: (lifetime: Int64, refreshBefore: Int64)
   package let deliveries: [Delivery]
   /// Who may fetch the token on the query socket, beside operators; a unit among them may also load
   /// it as a credential.
@@ -41,8 +39,7 @@ package struct Identity: Hashable, Sendable {
     }
     self.name = name
     self.claims = template
-    self.lifetime = lifetime
-    self.refreshBefore = refreshBefore
+    spans = (lifetime.microseconds, refreshBefore.microseconds)
     self.deliveries = deliveries
     self.access = access
     self.hooks = hooks
@@ -50,12 +47,22 @@ package struct Identity: Hashable, Sendable {
 
   package var userID: String { claims.userID }
   package var role: Role { claims.role }
+  /// `exp - iat`, whole seconds.
+  package var lifetime: Duration { .microseconds(spans.lifetime) }
+  /// No token with this much life or less is left in a delivery; below `lifetime`.
+  package var refreshBefore: Duration { .microseconds(spans.refreshBefore) }
+
+  package static func == (left: Identity, right: Identity) -> Bool {
+    left === right
+      || left.rotates(as: right) && left.access == right.access && left.hooks == right.hooks
+  }
+
+  package func hash(into hasher: inout Hasher) { hasher.combine(name) }
 
   /// Whether `other` has the same tokens at the same places, whoever may ask for them, and whatever
   /// is done after a rotation.
   package func rotates(as other: Identity) -> Bool {
-    name == other.name && claims == other.claims
-      && lifetime == other.lifetime && refreshBefore == other.refreshBefore
+    name == other.name && claims == other.claims && spans == other.spans
       && deliveries == other.deliveries
   }
 }
@@ -162,28 +169,20 @@ extension Identity {
   /// threshold. The spread follows from the name and the moment of issue alone, so identities
   /// minted together part, and a restarted daemon comes to the same moment.
   package func due(_ token: Token) -> Instant {
-    // In whole microseconds and floating point: this is asked often, and 128 bits are slow.
-    let window = (lifetime - refreshBefore).microseconds
-    let (least, most) = (
-      Identity.part(Limits.spreadLeast, of: window), Identity.part(Limits.spreadMost, of: window)
-    )
+    // In floating point: this is asked often.
+    let (least, most) = (part(Limits.spreadLeast), part(Limits.spreadMost))
     let lead = least + (most - least) * spreadFraction(issuedAt: token.issuedAt.wholeSeconds)
-    let due = token.expiresAt.microseconds - refreshBefore.microseconds - Int64(lead)
+    let due = token.expiresAt.microseconds - spans.refreshBefore - Int64(lead)
     // Before the next whole second nothing could be gained: the same token would come out.
     return Instant(microseconds: max(due, token.issuedAt.microseconds + 1_000_000))
   }
 
   /// By how much a rotation is due before its threshold at the least.
-  package var leastLead: Duration {
-    let window = (lifetime - refreshBefore).microseconds
-    return .microseconds(Int64(Identity.part(Limits.spreadLeast, of: window)))
-  }
+  package var leastLead: Duration { .microseconds(Int64(part(Limits.spreadLeast))) }
 
-  /// A part of a window, in microseconds.
-  private static func part(
-    _ bound: (part: Double, atMost: Duration), of window: Int64
-  ) -> Double {
-    min(Double(window) * bound.part, Double(bound.atMost.microseconds))
+  /// A part of the window between lifetime and threshold, in microseconds.
+  private func part(_ bound: (part: Double, atMost: Double)) -> Double {
+    min(Double(spans.lifetime - spans.refreshBefore) * bound.part, bound.atMost)
   }
 
   /// Evenly spread over 0..<1: FNV-1a over the name, mixed with the time as splitmix64 does.

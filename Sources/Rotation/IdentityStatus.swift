@@ -2,6 +2,8 @@
 /// have it.
 package struct IdentityStatus: Sendable {
   package let identity: Identity
+  /// Its number, as in `Turn.numbers`.
+  package let number: Int
   /// The newest token; nil before the first.
   package let token: Token?
   /// Whether the first token is still to come: its places are being looked at, and minting has not
@@ -25,6 +27,7 @@ package struct IdentityStatus: Sendable {
 
   init(_ state: RotationState) {
     identity = state.identity
+    number = state.number
     token = state.token
     isAwaited = state.token == nil && state.failures[RotationState.minting] == nil
     isMissing = state.oldestHeld == nil || state.held.contains(nil)

@@ -29,10 +29,11 @@ package enum Limits {
 
   // Rotation
 
-  /// A rotation is due before the threshold by at least this part of the window ...
-  package static let spreadLeast = (part: 0.02, atMost: Duration.seconds(180))
+  /// A rotation is due before the threshold by at least this part of the window, and no more than
+  /// so many microseconds need be ...
+  package static let spreadLeast = (part: 0.02, atMost: 180e6)
   /// ... and by no more than this one, so that rotations spread and tokens are not wasted.
-  package static let spreadMost = (part: 0.10, atMost: Duration.seconds(900))
+  package static let spreadMost = (part: 0.10, atMost: 900e6)
   /// First and last pause between tries: soon enough for a hiccup, rare enough for an outage.
   package static let firstRetry = Duration.seconds(1)
   package static let longestRetry = Duration.seconds(60)
@@ -49,6 +50,9 @@ package enum Limits {
 
   /// Deliveries that run side by side on one file system: enough to keep a disk busy.
   package static let workersOfOneFileSystem = 4
+  /// Results of deliveries into memory that are told of at once while more of them go on: some
+  /// tenths of a millisecond of work, and each telling wakes a thread.
+  package static let resultsAtOnce = 16
   /// Jobs of one file system that hang before nothing more begins on it: each costs a thread.
   package static let hangingOfOneFileSystem = 8
   /// Workers for all file systems together: each costs a thread while it works, and three
@@ -271,6 +275,9 @@ package enum Limits {
   /// The same for one that does: what a start of 100,000 identities has to say at once, in some 16
   /// MiB that are given back.
   package static let journalBurst = 131_072
+  /// Entries that are written at once where many wait: as lines, about what a pipe takes whole
+  /// (PIPE_BUF, pipe(7)).
+  package static let linesAtOnce = 24
   /// Messages that wait for a service manager that does not read.
   package static let notifyBacklog = 16
   /// How long a stopping daemon waits for running deliveries and hooks; then half of it for the

@@ -20,6 +20,7 @@ extension Rotator {
       return before[old].kept(as: identity, number: number)
     }
     index()
+    agenda.numbers = numbers
     repurposeJobs(movedTo, before)
     for var gone in before where movedTo[gone.number] == nil {
       gone.answerRequests(&agenda)
@@ -29,7 +30,6 @@ extension Rotator {
     agenda.totals.unsettled = states.count { !$0.isSettled }
     agenda.schedule = Schedule(count: states.count)
     agenda.waiting = []
-    agenda.changed = Set(states.indices)
     for number in states.indices {
       let state = states[number]
       if state.isDelivered, state.failures.isEmpty, !state.needsToken(agenda) {

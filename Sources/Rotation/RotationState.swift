@@ -237,7 +237,7 @@ extension RotationState {
   /// is to say, and schedules the next visit: when the token is due, at the next try, or at the
   /// next report of its age.
   mutating func plan(_ agenda: inout Agenda) {
-    agenda.changed.insert(number)
+    agenda.changed.append(number)
     settleIfAccountedFor(&agenda)
     reportAge(&agenda)
     // What minting failed at waits for the next try, if it is still needed.
@@ -270,6 +270,6 @@ extension RotationState {
 extension Identity {
   /// Where the deliveries stand whose content outlives the daemon.
   var lastingPositions: Positions {
-    Positions(deliveries.indices.lazy.filter { deliveries[$0].isLasting })
+    Positions(deliveries.indices.lazy.filter { self.deliveries[$0].isLasting })
   }
 }

@@ -4,6 +4,9 @@ package struct Turn: Sendable {
   package internal(set) var actions: [Action] = []
   /// How those identities stand that changed, in the order of the configuration.
   package internal(set) var changed: [IdentityStatus] = []
+  /// The number of each identity, by its name, when the input was a new configuration: then all of
+  /// them are in `changed`. Nil otherwise.
+  package internal(set) var numbers: [String: Int]?
   /// When the next step is to come at the latest; nil when there is nothing to wait for.
   package internal(set) var nextWake: Instant?
   /// The requests of which every token is delivered, or failed to be: each is answered once.

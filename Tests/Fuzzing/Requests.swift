@@ -72,8 +72,7 @@ private struct Host: Sendable {
     var rotator = Rotator(keys: keys)
     var random = SystemRandomNumberGenerator()
     _ = store.publish(
-      rotator.step(.configured(settings.identities, keys), at: .now, random: &random).changed,
-      Lateness())
+      rotator.step(.configured(settings.identities, keys), at: .now, random: &random))
     secretToken = store["b"]?.token.map { String(decoding: $0.compact, as: UTF8.self) } ?? ""
     precondition(!secretToken.isEmpty)
   }

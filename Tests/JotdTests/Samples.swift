@@ -46,7 +46,6 @@ func publishedStore() throws -> StatusStore {
   var rotator = Rotator(keys: keys)
   var random = SystemRandomNumberGenerator()
   _ = store.publish(
-    rotator.step(.configured(settings.identities, keys), at: moment, random: &random).changed,
-    Lateness())
+    rotator.step(.configured(settings.identities, keys), at: moment, random: &random))
   return store
 }

@@ -63,6 +63,13 @@ def test_all_errors_are_shown_at_once_the_secret_too(tmp_path):
         "/j.yaml:1:20", "/j.yaml:3:26", "/j.yaml:4:6", "/j.yaml:4:8"]
 
 
+def test_of_many_keys_none_occurs_twice(tmp_path):
+    claims = "".join(f"      c{number}: {number}\n" for number in [*range(40), 30])
+    text = check(tmp_path, SIGNING + "identities:\n  a:\n    user_id: u\n    role: admin\n"
+                 "    claims:\n" + claims)
+    assert ":47:7: the key \"c30\" occurs twice in identities.a.claims: first in line 37" in text
+
+
 def test_a_missing_file_is_named(tmp_path):
     done = jotd("check", "--config", tmp_path / "none.yaml", expect=78)
     assert done.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"

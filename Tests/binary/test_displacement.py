@@ -204,6 +204,25 @@ def test_two_who_want_one_place_keep_nobody_busy(home):
     assert 1 < daemon.count("put back") <= took + 1, daemon.lines
 
 
+def test_a_busy_folder_wakes_nobody_for_each_change(home):
+    """What others do beside the deliveries is gathered: some fifty wake-ups a second, not one for
+    each change."""
+    home.one(life="1d", before="1h")
+    daemon = home.start().ready()
+
+    def switches():
+        return sum(int(line.split()[1]) for task in pathlib.Path(
+            f"/proc/{daemon.process.pid}/task").iterdir()
+            for line in (task / "status").read_text().splitlines()
+            if line.startswith("voluntary_ctxt_switches:"))
+    before, began = switches(), time.monotonic()
+    for number in range(4_000):
+        home.path(f"other-{number % 100}").write_text("x")
+    took = time.monotonic() - began
+    # Each gathering is of three threads: who is woken first, its timer, and the queue.
+    assert switches() - before < 500 * took + 200
+
+
 def test_what_was_never_delivered_to_stays(home):
     """Somebody's file at the place of a delivery is not touched until it is moved away."""
     home.path("a.jwt").write_text("precious")

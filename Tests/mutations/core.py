@@ -150,7 +150,7 @@ MUTATIONS = [
      "    agenda.busy.insert(delivery.path)\n    agenda.start(.removal",
      "    agenda.start(.removal", "two jobs at"),
     ("sockets are looked for on the disk", STATE,
-     "filter { deliveries[$0].isLasting })", "filter { deliveries[$0].isLasting || true })",
+     "filter { self.deliveries[$0].isLasting })", "filter { _ in true })",
      "minted anew by a restart"),
     ("who waits for a path waits for ever", RELOADING,
      "    states[number].startJobs(position...position, &agenda)\n", "",

@@ -29,22 +29,25 @@ struct Run: ParsableCommand {
       throw ExitCode.hostError
     }
     try MainActor.assumeIsolated {
-      let diagnostics = Diagnostics()
-      guard let loaded = LoadedConfiguration(config.pathOrStandard, .start, diagnostics) else {
-        let text = diagnostics.report
-        if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {
-          writeToStandardError(text + "\n")
-        }
-        throw diagnostics.areTransient ? ExitCode.hostError : ExitCode.configuration
-      }
-      let daemon: Daemon
-      do {
-        daemon = try Daemon(config.pathOrStandard, loaded, journal)
-      } catch {
-        if !journal.refuseStart(["\(error)"]) { printNote("\(error)") }
-        throw ExitCode.cannotCreate
-      }
+      let daemon = try start(journal)
       withExtendedLifetime(daemon) { MainQueue.serve() }
+    }
+  }
+
+  /// In a function of its own, so that what was only read for the start is let go.
+  @MainActor
+  private func start(_ journal: Journal) throws -> Daemon {
+    let diagnostics = Diagnostics()
+    guard let loaded = LoadedConfiguration(config.pathOrStandard, .start, diagnostics) else {
+      let text = diagnostics.report
+      if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {
+        writeToStandardError(text + "\n")
+      }
+      throw diagnostics.areTransient ? ExitCode.hostError : ExitCode.configuration
+    }
+    do { return try Daemon(config.pathOrStandard, loaded, journal) } catch {
+      if !journal.refuseStart(["\(error)"]) { printNote("\(error)") }
+      throw ExitCode.cannotCreate
     }
   }
 }

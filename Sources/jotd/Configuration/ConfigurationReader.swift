@@ -224,9 +224,11 @@ struct ConfigurationReader {
 
   /// False, and errors about all but the name, when it is wrong.
   private mutating func readIdentity(_ node: YAMLNode, _ name: String) -> Bool {
+    let diagnostics = diagnostics
     guard
       let section = Section(
-        node, "identities", step: name, keys: ConfigurationReader.identityKeys, diagnostics)
+        node, "identities.\(diagnostics.step(name))", keys: ConfigurationReader.identityKeys,
+        diagnostics)
     else { return false }
     let userID = section.required("user_id", "whom the token speaks for").flatMap {
       diagnostics.string($0, section.path("user_id"))
@@ -315,8 +317,10 @@ struct ConfigurationReader {
     }
   }
 
-  private mutating func readDelivery(_ node: YAMLNode, _ name: String) -> Delivery? {
-    guard let (delivery, location) = diagnostics.delivery(node, name),
+  private mutating func readDelivery(
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String
+  ) -> Delivery? {
+    guard let (delivery, location) = diagnostics.delivery(node, name()),
       claim(delivery.path, at: location)
     else { return nil }
     deliveryLocations.append((delivery, location))
@@ -325,11 +329,9 @@ struct ConfigurationReader {
 
   /// Notes that something is made at `path`; false, and an error, when something else is.
   private mutating func claim(_ path: Path, at location: SourceLocation) -> Bool {
-    if let first = firstAt[path] {
-      diagnostics.error(location, "\(path) is already delivered to in \(first)")
-      return false
-    }
-    firstAt[path] = location
-    return true
+    guard let first = firstAt.updateValue(location, forKey: path) else { return true }
+    firstAt[path] = first
+    diagnostics.error(location, "\(path) is already delivered to in \(first)")
+    return false
   }
 }

@@ -2,14 +2,18 @@ import Rotation
 
 /// Reads one entry of a `deliver` list.
 extension Diagnostics {
+  private static let socketKeys = ["socket", "owner", "group", "mode"]
+  private static let fileKeys = [
+    "file", "socket", "format", "variable", "owner", "group", "mode", "in_place",
+  ]
+
   /// The delivery, and where its path stands; nil, and errors, when it is wrong.
-  func delivery(_ node: YAMLNode, _ name: String) -> (Delivery, SourceLocation)? {
+  func delivery(
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String
+  ) -> (Delivery, SourceLocation)? {
     let isSocket = node["socket"] != nil
-    let keys =
-      isSocket
-      ? ["socket", "owner", "group", "mode"]
-      : ["file", "socket", "format", "variable", "owner", "group", "mode", "in_place"]
-    guard let section = Section(node, name, keys: keys, self) else { return nil }
+    let keys = isSocket ? Diagnostics.socketKeys : Diagnostics.fileKeys
+    guard let section = Section(node, name(), keys: keys, self) else { return nil }
     let owner = section["owner"].map { user($0, section.path("owner")) }
     let group = section["group"].map { self.group($0, section.path("group")) }
     let mode = section["mode"].map { self.mode($0, section.path("mode")) }

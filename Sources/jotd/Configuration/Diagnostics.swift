@@ -55,10 +55,11 @@ final class Diagnostics {
   /// How a key of the document is shown in the path of what stands below it.
   func step(_ key: String) -> String { Quoting.isWord(key) ? key : Quoting.hidden(key) }
 
-  /// From now on, no error or warning shows those names of `path` that may not be repeated.
-  func hideNames(of path: Path) {
-    let names = path.description.utf8.split(separator: UInt8(ascii: "/"))
-    for name in names where !Quoting.isName(name) { hidden.insert(String(Substring(name))) }
+  /// From now on, no error or warning shows those of the names in a path that may not be repeated.
+  func hide(_ names: ArraySlice<ArraySlice<UInt8>>) {
+    for name in names where !Quoting.isName(name) {
+      hidden.insert(String(decoding: name, as: UTF8.self))
+    }
   }
 
   func error(_ location: SourceLocation, _ text: String, isTransient: Bool = false) {

@@ -4,26 +4,23 @@ import Rotation
 /// unknown, the doubled and the missing ones.
 final class Section {
   private let node: YAMLNode
-  private let parent: String
-  private let step: String?
+  private let makeName: () -> String
   /// In the order of the document: so few that nothing finds one faster than looking at each.
   private var entries: [YAMLNode.Entry] = []
   private let diagnostics: Diagnostics
 
   /// Where it stands in the document, for people: `identities.front-door`. Made when it is asked
   /// for: nearly always, there is nothing to say.
-  var name: String { step.map { "\(parent).\(diagnostics.step($0))" } ?? parent }
+  var name: String { makeName() }
   var location: SourceLocation { node.location }
 
-  /// What stands at `name`, or below it under the key `step`. Nil, and an error, when `node` is no
-  /// map.
+  /// Nil, and an error, when `node` is no map.
   init?(
-    _ node: YAMLNode, _ name: String, step: String? = nil, keys: [String],
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String, keys: [String],
     _ diagnostics: Diagnostics
   ) {
     self.node = node
-    parent = name
-    self.step = step
+    makeName = name
     self.diagnostics = diagnostics
     guard var entries = node.entries(of: self.name, known: keys, diagnostics) else { return nil }
     if !entries.allSatisfy({ keys.contains($0.name) }) {
@@ -60,14 +57,15 @@ extension Diagnostics {
   /// Reads a map that must have exactly one of `kinds`, and may have `others`; nil, and an error,
   /// otherwise.
   func single(
-    _ node: YAMLNode, _ name: String, of kinds: [String], beside others: [String] = []
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String, of kinds: [String],
+    beside others: [String] = []
   ) -> (kind: String, value: YAMLNode, section: Section)? {
-    guard let section = Section(node, name, keys: kinds + others, self) else { return nil }
+    guard let section = Section(node, name(), keys: kinds + others, self) else { return nil }
     let named = kinds.filter { section[$0] != nil }
     guard named.count == 1, let value = section[named[0]] else {
       error(
         node.location,
-        "\(name) must name one of \(kinds.joined(separator: ", ")): it names "
+        "\(section.name) must name one of \(kinds.joined(separator: ", ")): it names "
           + (named.isEmpty ? "none" : named.joined(separator: " and ")))
       return nil
     }

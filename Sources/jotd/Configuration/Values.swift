@@ -63,10 +63,11 @@ extension Diagnostics {
   /// An absolute path without detours.
   func path(_ node: YAMLNode, _ name: @autoclosure () -> String) -> Path? {
     guard let text = string(node, name()) else { return nil }
-    let names = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+    let bytes = Array(text.utf8)
+    let names = bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
       .dropFirst()
     let isClean =
-      text.utf8.first == UInt8(ascii: "/") && !text.utf8.contains(0)
+      bytes.first == UInt8(ascii: "/") && !bytes.contains(0)
       && names.allSatisfy { $0.count > 2 || !$0.allSatisfy { $0 == UInt8(ascii: ".") } }
     guard isClean else {
       error(
@@ -75,7 +76,7 @@ extension Diagnostics {
           + "not \(shownValue(text))")
       return nil
     }
-    guard text.utf8.count <= Limits.pathBytes,
+    guard bytes.count <= Limits.pathBytes,
       names.allSatisfy({ $0.count <= Limits.nameBytes })
     else {
       error(
@@ -84,9 +85,8 @@ extension Diagnostics {
           + "a name in it \(Limits.nameBytes)")
       return nil
     }
-    let path = Path(text)
-    hideNames(of: path)
-    return path
+    hide(names)
+    return Path(text)
   }
 
   func list(_ node: YAMLNode, _ name: @autoclosure () -> String) -> [YAMLNode]? {

@@ -75,7 +75,7 @@ final class Daemon {
     case .woke(let change): wake(change)
     case .deliveries(let news): take(news)
     case .secret(let news): take(news)
-    case .happened(let event): record(event)
+    case .happened(let event): record([event])
     case .signal(.reload): reloader.reload()
     case .signal(.stop(let signal)): stop(signal)
     case .reload(let answer): reloader.reload(answer)
@@ -92,7 +92,7 @@ final class Daemon {
   private func step(_ input: Input) {
     secret.look(at: .now)
     let turn = driver.step(input)
-    servers.publish(turn.changed, turn.totals.lateness)
+    servers.publish(turn)
     carryOut(turn)
   }
 
@@ -100,12 +100,14 @@ final class Daemon {
 
   private func carryOut(_ turn: Turn) {
     var jobs: [Job] = []
+    var events: [Event] = []
     for action in turn.actions {
       switch action {
       case .run(let job): jobs.append(job)
-      case .report(let event): record(event)
+      case .report(let event): events.append(event)
       }
     }
+    record(events)
     deliveries.carryOut(jobs)
     driver.answer(turn)
     rest()
@@ -130,13 +132,15 @@ final class Daemon {
   }
 
   /// What happened goes to whoever has to know, and to the journal: what that says is so.
-  private func record(_ event: Event) {
-    defer { journal.report(event) }
-    switch event {
-    case .rotated(let token): hooks.rotated(token.identity)
-    case .kept(let token): hooks.kept(token.identity)
-    case .hookFailed, .hookRecovered: publishHookFaults()
-    default: break
+  private func record(_ events: [Event]) {
+    defer { journal.report(events) }
+    for event in events {
+      switch event {
+      case .rotated(let token): hooks.rotated(token.identity)
+      case .kept(let token): hooks.kept(token.identity)
+      case .hookFailed, .hookRecovered: publishHookFaults()
+      default: break
+      }
     }
   }
 
@@ -189,7 +193,7 @@ final class Daemon {
     let turn = driver.step(.configured(settings.identities, keys))
     let changes = turn.changes ?? Changes()
     // Before the journal says so: who reads that may ask for health at once.
-    servers.apply(settings, keys, turn.changed)
+    servers.apply(settings, keys, turn)
     journal.report(.reloaded(changes))
     hooks.configure(settings.identities)
     publishHookFaults()

@@ -30,48 +30,59 @@ final class Journal: Sendable {
     let target = Journal.isConnected ? Target.journald : .lines(isTerminal: isatty(2) == 1)
     self.target = target
     outbox = Outbox(
-      Outbox.Bounds(burst: Limits.journalBurst, stuck: Limits.journalBacklog),
-      tell: { item in
-        switch item {
-        case .event(let event): Journal.put(JournalEntry(event), target)
-        case .entry(let entry): Journal.put(entry, target)
-        }
+      Outbox.Bounds(
+        burst: Limits.journalBurst, stuck: Limits.journalBacklog, atOnce: Limits.linesAtOnce),
+      tell: { items in
+        Journal.put(
+          items.map { item in
+            switch item {
+            case .event(let event): JournalEntry(event)
+            case .entry(let entry): entry
+            }
+          }, target)
       },
       overflow: { dropped in
-        Journal.put(
-          JournalEntry(
-            .warning, "\(dropped) journal entries were dropped: the journal did not read"),
-          target)
+        let text = "\(dropped) journal entries were dropped: the journal did not read"
+        Journal.put([JournalEntry(.warning, text)], target)
       })
   }
 
   /// Writes the entry of an event, soon. The entry is made in its turn: whoever reports does not
   /// wait for it, and what is dropped costs nothing.
-  func report(_ event: Event) { outbox.put(.event(event)) }
+  func report(_ event: Event) { report([event]) }
+
+  /// The same for several, in their order.
+  func report(_ events: [Event]) { outbox.put(events.map(Item.event)) }
 
   /// Writes an entry, soon.
-  func write(_ entry: JournalEntry) { outbox.put(.entry(entry)) }
+  func write(_ entry: JournalEntry) { outbox.put([.entry(entry)]) }
 
   /// Waits until all entries are written, or for `limit`.
   func flush(within limit: Duration) { outbox.flush(within: limit) }
 
-  private static func put(_ entry: JournalEntry, _ target: Target) {
+  private static func put(_ entries: [JournalEntry], _ target: Target) {
     switch target {
     case .journald:
-      send(
-        [
-          ("MESSAGE", entry.message), ("PRIORITY", String(entry.priority.rawValue)),
-          ("SYSLOG_IDENTIFIER", "jotd"),
-        ] + entry.fields)
-    case .lines(let isTerminal):
-      let mark = entry.priority <= .warning ? "\(entry.priority): " : ""
-      var line = joined(Instant.now.rfc3339, " ", mark, redacted(entry.message), "\n")
-      if isTerminal, entry.priority <= .warning {
-        let color = entry.priority <= .error ? "\u{1b}[31m" : "\u{1b}[33m"
-        line = color + line.dropLast() + "\u{1b}[0m\n"
+      for entry in entries {
+        send(
+          [
+            ("MESSAGE", entry.message), ("PRIORITY", String(entry.priority.rawValue)),
+            ("SYSLOG_IDENTIFIER", "jotd"),
+          ] + entry.fields)
       }
-      writeToStandardError(line)
+    case .lines(let isTerminal):
+      let now = Instant.now.rfc3339
+      var lines = ""
+      for entry in entries { lines += line(entry, now, isTerminal) }
+      writeToStandardError(lines)
     }
+  }
+
+  private static func line(_ entry: JournalEntry, _ now: String, _ isTerminal: Bool) -> String {
+    let mark = entry.priority <= .warning ? "\(entry.priority): " : ""
+    let line = joined(now, " ", mark, redacted(entry.message))
+    guard isTerminal, entry.priority <= .warning else { return line + "\n" }
+    return (entry.priority <= .error ? "\u{1b}[31m" : "\u{1b}[33m") + line + "\u{1b}[0m\n"
   }
 
   private static func send(_ fields: [(name: String, value: String)]) {

@@ -78,18 +78,18 @@ final class Servers {
   }
 
   /// Publishes a configuration that is in force from now on, with how its identities stand.
-  func apply(_ settings: Settings, _ keys: Keys, _ statuses: [IdentityStatus]) {
+  func apply(_ settings: Settings, _ keys: Keys, _ turn: Turn) {
     bound(settings)
-    store.apply(settings, keys, statuses)
+    store.apply(settings, keys, turn)
   }
 
   /// Whoever waits for a token asks anew: what was removed or forbidden comes no more.
   func releaseAll() { longPolls.releaseAll() }
 
   /// Publishes what changed, and tells those who wait for it.
-  func publish(_ changed: [IdentityStatus], _ lateness: Lateness) {
-    if changed.isEmpty { return }
-    for name in store.publish(changed, lateness) { longPolls.release(name) }
+  func publish(_ turn: Turn) {
+    if turn.changed.isEmpty, turn.numbers == nil { return }
+    for name in store.publish(turn) { longPolls.release(name) }
   }
 
   /// Tells all who wait, on both sockets, that no token comes any more.

@@ -9,8 +9,8 @@ import Rotation
 final class SystemdNotifier {
   private var lastStatus = ""
   private let outbox = Outbox<String>(
-    Outbox.Bounds(burst: Limits.notifyBacklog, stuck: Limits.notifyBacklog)
-  ) { unsafe sd_notify(0, $0) }
+    Outbox.Bounds(burst: Limits.notifyBacklog, stuck: Limits.notifyBacklog, atOnce: 1)
+  ) { for message in $0 { unsafe sd_notify(0, message) } }
   private var watchdog: (any DispatchSourceTimer)?
 
   /// One line that `systemctl status` shows, with the first of the reasons for which the last
@@ -47,7 +47,7 @@ final class SystemdNotifier {
     watchdog = timer
   }
 
-  private func notify(_ text: String) { outbox.put(text) }
+  private func notify(_ text: String) { outbox.put([text]) }
 
   /// Waits until all is told, or for `limit`.
   func flush(within limit: Duration) { outbox.flush(within: limit) }

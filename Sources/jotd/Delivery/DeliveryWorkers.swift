@@ -20,7 +20,6 @@ final class DeliveryWorkers {
   private let workers: WorkerPool<DeliveryWork, Outcome>
   private let sockets = TokenSockets()
   private let watch: FolderWatch?
-  private let watching: (any DispatchSourceRead)?
   private let mounts = MountTable()
   private let stallTimer = DispatchSource.makeTimerSource(queue: .main)
   private var isStallTimerArmed = false
@@ -34,7 +33,7 @@ final class DeliveryWorkers {
     let tell: @Sendable (News) -> Void = { news in MainQueue.run { hear(news) } }
     let watch = FolderWatch(changed: { tell(.changed($0)) }, lacking: { tell(.blind($0)) })
     self.watch = watch
-    watching = watch?.begin()
+    watch?.begin()
     workers = WorkerPool(
       makeWorker: { [sockets] in
         var worker = DeliveryWorker(sockets, watch)
@@ -110,6 +109,8 @@ final class DeliveryWorkers {
 
   private func checkStalled() {
     armStallTimer()
+    // What was not told of, because more was expected to follow at once.
+    hear(.ended)
     var hanging: [Job] = []
     for work in workers.findStalled() {
       switch work {

@@ -31,6 +31,8 @@ final class FolderWatch: Sendable {
   private let inotify: Inotify
   private let state = Mutex(State())
   private let pending = Mutex(Pending())
+  /// Counts the folders that ceased to be watched.
+  private let losses = Atomic(0)
   private let queue = DispatchQueue(label: "jotd.changes")
   private let changed: @Sendable (Set<Path>) -> Void
   private let lacking: @Sendable (Failure) -> Void
@@ -48,17 +50,13 @@ final class FolderWatch: Sendable {
     self.lacking = lacking
   }
 
-  /// Begins to tell, for as long as the source is kept.
-  func begin() -> any DispatchSourceRead {
-    let source = DispatchSource.makeReadSource(fileDescriptor: inotify.descriptor, queue: queue)
-    source.setEventHandler { @Sendable in self.gather() }
-    source.resume()
-    return source
-  }
+  /// Begins to tell.
+  func begin() { inotify.begin(on: queue) { self.hear($0) } }
 
   /// From now on, the deliveries to these paths count, and no others.
   func want(_ paths: Set<Path>) {
-    let folders = Set(paths.lazy.map(\.folder))
+    // One by one: they are far fewer than the paths.
+    let folders = paths.reduce(into: Set()) { $0.insert($1.folder) }
     state.withLock { state in
       state.wanted = paths
       state.wantedFolders = folders
@@ -68,11 +66,16 @@ final class FolderWatch: Sendable {
 
   /// Tells the folder that was watched at a path from those that come after it; empty where none
   /// could be watched.
-  struct Mark { fileprivate let watch: Inotify.Watch? }
+  struct Mark {
+    fileprivate let watch: Inotify.Watch?
+    /// How many folders had ceased to be watched before.
+    fileprivate let losses: Int
+  }
 
   /// Whether the folder that is watched at `path` is still the one of this mark.
   func isCurrent(_ path: Path, _ mark: Mark) -> Bool {
-    state.withLock { $0.watches[path] == mark.watch }
+    losses.load(ordering: .acquiring) == mark.losses
+      || state.withLock { $0.watches[path] == mark.watch }
   }
 
   /// Watches a folder that is delivered into; to be called each time that it is opened for a look
@@ -81,6 +84,7 @@ final class FolderWatch: Sendable {
   /// watched at this path: then neither is watched any more, all deliveries there are looked at,
   /// and these looks find out which folder it is now.
   func watch(_ folder: Folder) -> Mark? {
+    let losses = losses.load(ordering: .acquiring)
     let (isWanted, isKnown) = state.withLock { state in
       (
         state.wantedFolders.contains(folder.path),
@@ -88,7 +92,7 @@ final class FolderWatch: Sendable {
       )
     }
     // What is only removed there is watched no more.
-    guard isWanted else { return Mark(watch: nil) }
+    guard isWanted else { return Mark(watch: nil, losses: losses) }
     do throws(Failure) {
       guard isKnown else { throw Failure(errno: ENOSPC) }
       // truncate(2) opens nothing, and so closes nothing.
@@ -106,7 +110,7 @@ final class FolderWatch: Sendable {
         state.folders[watch, default: []].insert(folder.path)
         return false
       }
-      guard isOther else { return Mark(watch: watch) }
+      guard isOther else { return Mark(watch: watch, losses: losses) }
       queue.async { self.lose(folder.path) }
       return nil
     } catch {
@@ -114,7 +118,7 @@ final class FolderWatch: Sendable {
         defer { state.isLacking = true }
         return !state.isLacking
       }
-      guard isFirst else { return Mark(watch: nil) }
+      guard isFirst else { return Mark(watch: nil, losses: losses) }
       let reason =
         error.code == ENOSPC
         ? "as many folders are watched as can be (fs.inotify.max_user_watches; jotd watches "
@@ -124,12 +128,13 @@ final class FolderWatch: Sendable {
         Failure(
           "\(folder.path) cannot be watched: \(reason). What others take away or change there, or "
             + "in any further folder, is noticed only at the next rotation", code: error.code))
-      return Mark(watch: nil)
+      return Mark(watch: nil, losses: losses)
     }
   }
 
   private func forget(_ folder: Path, _ state: inout State) {
     guard let watch = state.watches.removeValue(forKey: folder) else { return }
+    losses.add(1, ordering: .releasing)
     state.folders[watch]?.remove(folder)
     guard state.folders[watch]?.isEmpty == true else { return }
     state.folders[watch] = nil
@@ -138,10 +143,8 @@ final class FolderWatch: Sendable {
 
   // MARK: On the watch's queue
 
-  private func gather() {
-    // Much of what happens belongs together. The queue is the watch's own.
-    usleep(UInt32(Limits.changeGathering.microseconds))
-    let found = paths(of: inotify.take())
+  private func hear(_ events: [Inotify.Event]) {
+    let found = paths(of: events)
     guard !found.isEmpty else { return }
     pending.withLock { $0.paths.formUnion(found) }
     tell()
@@ -156,28 +159,31 @@ final class FolderWatch: Sendable {
 
   /// The deliveries that these events concern.
   private func paths(of events: [Inotify.Event]) -> Set<Path> {
-    pending.withLock { pending in
-      state.withLock { state in
-        var found: Set<Path> = []
-        var gone: Set<Path> = []
-        for event in events {
-          if event.isOverflow { found = state.wanted }
-          guard let folders = state.folders[event.watch] else { continue }
-          if event.isFolderGone || event.isForgotten {
-            for folder in folders { forget(folder, &state) }
-            gone.formUnion(folders)
-          } else if !isOwn(event, &pending.ownRename) {
-            for folder in folders {
-              let path = Path(
-                folder.description == "/" ? "/\(event.name)" : "\(folder)/\(event.name)")
-              if state.wanted.contains(path) { found.insert(path) }
-            }
+    // Nearly all is jotd's own: that is found out without the lock that workers ask for.
+    let events = pending.withLock { pending in
+      events.filter { !isOwn($0, &pending.ownRename) }
+    }
+    if events.isEmpty { return [] }
+    return state.withLock { state in
+      var found: Set<Path> = []
+      var gone: Set<Path> = []
+      for event in events {
+        if event.isOverflow { found = state.wanted }
+        guard let folders = state.folders[event.watch] else { continue }
+        if event.isFolderGone || event.isForgotten {
+          for folder in folders { forget(folder, &state) }
+          gone.formUnion(folders)
+        } else {
+          for folder in folders {
+            let name = String(decoding: event.name, as: UTF8.self)
+            let path = Path(folder.description == "/" ? "/\(name)" : "\(folder)/\(name)")
+            if state.wanted.contains(path) { found.insert(path) }
           }
         }
-        // All at once, because many can go together.
-        if !gone.isEmpty { found.formUnion(state.wanted.lazy.filter { gone.contains($0.folder) }) }
-        return found
       }
+      // All at once, because many can go together.
+      if !gone.isEmpty { found.formUnion(state.wanted.lazy.filter { gone.contains($0.folder) }) }
+      return found
     }
   }
 

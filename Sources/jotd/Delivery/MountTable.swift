@@ -8,9 +8,11 @@ final class MountTable {
   /// Open, so that poll(2) can tell of changes; -1 where it cannot be opened.
   private let table: Int32
   private var points: Set<[UInt8]> = []
+  /// Those of tmpfs and ramfs.
+  private var inMemory: Set<[UInt8]> = []
   /// What is special about the mounts that it has, as of its last reading.
   private(set) var view = MountView()
-  private var known: [Path: String] = [:]
+  private var known: [Path: WorkPlace] = [:]
 
   init() {
     table = (try? Descriptor.open("/proc/self/mountinfo"))?.release() ?? -1
@@ -25,13 +27,11 @@ final class MountTable {
   /// The folder and the mount point that it most likely is on, by its name: links are not followed,
   /// because that could hang.
   func place(of folder: Path) -> WorkPlace {
-    WorkPlace(folder: folder, fileSystem: point(of: folder))
-  }
-
-  private func point(of folder: Path) -> String {
     if let found = known[folder] { return found }
-    let path = Array(folder.description.utf8).nearestAbove(where: points.contains)
-    let found = String(decoding: path, as: UTF8.self)
+    let point = Array(folder.description.utf8).nearestAbove(where: points.contains)
+    let found = WorkPlace(
+      folder: folder, fileSystem: String(decoding: point, as: UTF8.self),
+      isInMemory: inMemory.contains(point))
     if known.count >= Limits.foldersKnown { known = [:] }
     known[folder] = found
     return found
@@ -40,6 +40,7 @@ final class MountTable {
   private func read() {
     known = [:]
     points = []
+    inMemory = []
     view = MountView()
     guard
       let bytes = try? FileSystem.contents(
@@ -50,6 +51,13 @@ final class MountTable {
       guard fields.count > 4 else { continue }
       let point = MountTable.unescaped(fields[4])
       points.insert(point)
+      // The last of several at one point counts. The type follows a dash of its own.
+      let type = fields.drop { !$0.elementsEqual("-".utf8) }.dropFirst().first ?? []
+      if type.elementsEqual("tmpfs".utf8) || type.elementsEqual("ramfs".utf8) {
+        inMemory.insert(point)
+      } else {
+        inMemory.remove(point)
+      }
       view.add(fields, at: point)
     }
   }

@@ -27,13 +27,14 @@ enum TemporaryName {
   /// The stem in the name of a temporary file, in bytes, and its number; nil when `name` is no such
   /// name.
   static func parts(of name: String) -> (stem: [UInt8], number: UInt64)? {
-    guard let number = number(of: name) else { return nil }
-    return (Array(name.utf8.dropFirst().dropLast(1 + digits + suffix.utf8.count)), number)
+    let bytes = Array(name.utf8)[...]
+    guard let number = number(of: bytes) else { return nil }
+    return (Array(bytes.dropFirst().dropLast(1 + digits + suffix.utf8.count)), number)
   }
 
   /// The number in the name of a temporary file; nil when `name` is no such name.
-  static func number(of name: String) -> UInt64? {
-    let bytes = name.utf8Span.span
+  static func number(of name: ArraySlice<UInt8>) -> UInt64? {
+    let bytes = name.span
     let begin = bytes.count - suffix.utf8.count - digits
     let dot = UInt8(ascii: ".")
     guard begin >= 2, bytes[0] == dot, bytes[begin - 1] == dot else { return nil }

@@ -5,4 +5,10 @@ import Rotation
 struct WorkPlace: Hashable, Sendable {
   let folder: Path
   let fileSystem: String
+  /// Whether that has no disk under it and no server behind it, as far as the name tells: then
+  /// nothing is expected to hang there.
+  let isInMemory: Bool
+
+  /// The rest follows from the folder, nearly always.
+  func hash(into hasher: inout Hasher) { hasher.combine(folder) }
 }

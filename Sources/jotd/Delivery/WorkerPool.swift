@@ -61,6 +61,8 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
     var workers: [Running?] = []
     var idle: [Int] = []
     var results: [(work: Work, result: Result)] = []
+    /// Whether it was told that results wait.
+    var isNotified = false
     var isClosed = false
 
     mutating func site(_ place: WorkPlace) -> Site {
@@ -114,6 +116,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
   func collect() -> [(work: Work, result: Result)] {
     state.withLock { state in
       defer { state.results = [] }
+      state.isNotified = false
       return state.results
     }
   }
@@ -208,8 +211,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
 
   /// Hands in a result and takes the next piece of work; nil when there is none.
   private func exchange(_ finished: (Work, Result), on worker: Int) -> Work? {
-    let (next, isFirst) = state.withLock { state -> (Work?, Bool) in
-      let isFirst = state.results.isEmpty
+    let (next, mustNotify) = state.withLock { state -> (Work?, Bool) in
       state.results.append(finished)
       if let now = state.workers[worker] { leave(now, &state) }
       let following = takeNext(&state)
@@ -217,9 +219,14 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
       if following == nil { state.idle.append(worker) }
       // A place that hung may have more to do than this worker.
       activate(&state)
-      return (following?.0.work, isFirst)
+      // Where nothing hangs, a few results are told of together: the next comes at once.
+      let mayWait =
+        following?.1.place.isInMemory == true && state.results.count < Limits.resultsAtOnce
+      let mustNotify = !state.isNotified && !mayWait
+      if mustNotify { state.isNotified = true }
+      return (following?.0.work, mustNotify)
     }
-    if isFirst { notify() }
+    if mustNotify { notify() }
     return next
   }
 }

@@ -76,6 +76,7 @@ final class HookRunner {
 
   /// Notes that `identity` was rotated; its hooks run soon.
   func rotated(_ identity: String) {
+    if hooks.isEmpty, kept.isEmpty { return }
     kept.remove(identity)
     for hook in hooks[identity] ?? [] { ask(hook, [identity]) }
   }

@@ -22,8 +22,28 @@ final class StatusStore: Sendable {
 
   private struct State {
     var general: General
-    var statuses: [String: IdentityStatus] = [:]
+    /// By the numbers of the identities.
+    var statuses: [IdentityStatus] = []
+    var numbers: [String: Int] = [:]
     var handedOut: [Holder: ArraySlice<UInt8>] = [:]
+
+    subscript(name: String) -> IdentityStatus? { numbers[name].map { statuses[$0] } }
+
+    /// The names of those whose token is another one now, or does not come.
+    @discardableResult
+    mutating func take(_ turn: Turn) -> [String] {
+      if let numbers = turn.numbers {
+        self.numbers = numbers
+        statuses = turn.changed
+        return statuses.map(\.identity.name)
+      }
+      return turn.changed.compactMap { status in
+        let before = statuses[status.number]
+        statuses[status.number] = status
+        let isOther = status.token?.compact != before.token?.compact
+        return isOther || status.token == nil && !status.isAwaited ? status.identity.name : nil
+      }
+    }
   }
 
   private struct Holder: Hashable {
@@ -43,9 +63,8 @@ final class StatusStore: Sendable {
 
   /// Publishes a configuration that is in force from now on, with how its identities stand: at
   /// once, so that nobody finds a token of one configuration by the rules of another.
-  func apply(_ settings: Settings, _ keys: Keys, _ statuses: [IdentityStatus]) {
+  func apply(_ settings: Settings, _ keys: Keys, _ turn: Turn) {
     let access = Access(settings)
-    let all = Dictionary(uniqueKeysWithValues: statuses.map { ($0.identity.name, $0) })
     state.withLock { state in
       state.general.access = access
       state.general.keys = keys
@@ -53,28 +72,24 @@ final class StatusStore: Sendable {
       state.general.refusedReload = nil
       state.general.secretFault = nil
       state.general.reloads += 1
-      state.statuses = all
+      state.take(turn)
     }
   }
 
-  /// Publishes how these identities stand, and how late rotations began; gives the names of those
-  /// whose token is another one now, or does not come.
-  func publish(_ statuses: [IdentityStatus], _ lateness: Lateness) -> [String] {
+  /// Publishes how those identities stand that changed, and how late rotations began; gives the
+  /// names of those whose token is another one now, or does not come.
+  func publish(_ turn: Turn) -> [String] {
     state.withLock { state in
-      state.general.lateness = lateness
-      return statuses.compactMap { status in
-        let before = state.statuses.updateValue(status, forKey: status.identity.name)
-        let isOther = status.token?.compact != before?.token?.compact
-        return isOther || status.token == nil && !status.isAwaited ? status.identity.name : nil
-      }
+      state.general.lateness = turn.totals.lateness
+      return state.take(turn)
     }
   }
 
-  subscript(name: String) -> IdentityStatus? { state.withLock { $0.statuses[name] } }
+  subscript(name: String) -> IdentityStatus? { state.withLock { $0[name] } }
 
   /// How an identity stands, and the rules that hold for it: of the same moment.
   func look(_ name: String) -> (status: IdentityStatus?, access: Access) {
-    state.withLock { ($0.statuses[name], $0.general.access) }
+    state.withLock { ($0[name], $0.general.access) }
   }
 
   /// Notes that a unit is handed this token of an identity as its credential, which it keeps until
@@ -90,7 +105,7 @@ final class StatusStore: Sendable {
   /// Whether what the unit was handed last is the token that the identity has now.
   func isCurrent(_ unit: String, _ identity: String) -> Bool {
     state.withLock { state in
-      guard let token = state.statuses[identity]?.token else { return false }
+      guard let token = state[identity]?.token else { return false }
       return state.handedOut[Holder(unit: unit, identity: identity)] == token.signature
     }
   }
@@ -102,7 +117,7 @@ final class StatusStore: Sendable {
 
   /// All identities, by name.
   var all: [IdentityStatus] {
-    state.withLock { Array($0.statuses.values) }.sorted { $0.identity.name < $1.identity.name }
+    state.withLock(\.statuses).sorted { $0.identity.name < $1.identity.name }
   }
 }
 

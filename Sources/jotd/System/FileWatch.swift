@@ -7,7 +7,7 @@ import Synchronization
 final class FileWatch {
   /// The folders that are watched.
   let folders: WatchedFolders
-  private let source: any DispatchSourceRead
+  private let inotify: Inotify
 
   /// `changed` is called on another thread once the folders are watched, and after anything
   /// happened in one of them. Nil when the kernel gives no watch.
@@ -16,15 +16,11 @@ final class FileWatch {
     let folders = WatchedFolders(path, inotify)
     let queue = DispatchQueue(label: "jotd.secret")
     self.folders = folders
-    source = DispatchSource.makeReadSource(fileDescriptor: inotify.descriptor, queue: queue)
-    // `@Sendable`: neither runs on the main queue. The descriptor is open until the source is done.
-    source.setCancelHandler { @Sendable in withExtendedLifetime(inotify) {} }
-    source.setEventHandler { @Sendable in
-      _ = inotify.take()
+    self.inotify = inotify
+    inotify.begin(on: queue) { _ in
       folders.renew()
       changed()
     }
-    source.resume()
     // What happened before the folders were watched is missed by nobody who looks now.
     Threads.run {
       folders.renew()
@@ -32,7 +28,7 @@ final class FileWatch {
     }
   }
 
-  isolated deinit { source.cancel() }
+  isolated deinit { inotify.end() }
 }
 
 /// The folders of a file's path and of what a link there leads to: a replaced file is another

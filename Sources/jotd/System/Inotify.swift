@@ -1,5 +1,7 @@
+import Dispatch
 import Glibc
 import Rotation
+import Synchronization
 
 /// Notices what happens in folders (inotify(7)). One watch per inode of a folder: whoever watches
 /// it once more gets the same.
@@ -14,8 +16,8 @@ final class Inotify: Sendable {
     let what: UInt32
     /// The same for both halves of a rename; 0 otherwise.
     let cookie: UInt32
-    /// The name in the folder; empty for what happened to the folder itself.
-    let name: String
+    /// The name in the folder, in bytes; empty for what happened to the folder itself.
+    let name: ArraySlice<UInt8>
 
     func has(_ bits: Int) -> Bool { what & UInt32(truncatingIfNeeded: bits) != 0 }
     /// The folder was removed, moved away or unmounted: it is not at its path any more.
@@ -25,8 +27,13 @@ final class Inotify: Sendable {
     var isForgotten: Bool { has(Int(IN_IGNORED)) }
   }
 
-  /// Readable when something happened.
-  let descriptor: Int32
+  private struct Telling {
+    var source: (any DispatchSourceRead)?
+    var hasEnded = false
+  }
+
+  private let descriptor: Int32
+  private let telling = Mutex(Telling())
 
   /// Nil when the kernel gives none (`fs.inotify.max_user_instances`).
   init?() {
@@ -49,26 +56,62 @@ final class Inotify: Sendable {
   /// What had happened there and was not taken yet may still come.
   func forget(_ watch: Watch) { inotify_rm_watch(descriptor, watch) }
 
+  // MARK: Telling
+
+  /// Calls `hear` on `queue` with what happens, gathered for `Limits.changeGathering`: much of it
+  /// belongs together, and a busy folder wakes nobody more often. To be called once.
+  func begin(on queue: DispatchQueue, _ hear: @escaping @Sendable ([Event]) -> Void) {
+    wait(on: queue, hear)
+  }
+
+  /// Nothing more is told, but for what is being told now. Closes nothing yet.
+  func end() {
+    telling.withLock { telling in
+      telling.hasEnded = true
+      telling.source?.cancel()
+    }
+  }
+
+  /// Waits for the first of some changes, by another source each time: one that rests between two
+  /// events stays in libdispatch's epoll set, for errors, and because the kernel does not say of
+  /// what it tells the readers of inotify, every change would wake libdispatch's thread.
+  private func wait(on queue: DispatchQueue, _ hear: @escaping @Sendable ([Event]) -> Void) {
+    telling.withLock { telling in
+      if telling.hasEnded { return }
+      let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
+      // The descriptor is open until the source is done.
+      source.setCancelHandler { @Sendable in withExtendedLifetime(self) {} }
+      source.setEventHandler { @Sendable in
+        self.telling.withLock { $0.source?.cancel() }
+        queue.asyncAfter(deadline: .now() + Limits.changeGathering.interval) {
+          hear(self.take())
+          self.wait(on: queue, hear)
+        }
+      }
+      source.activate()
+      telling.source = source
+    }
+  }
+
   /// Takes what happened, in order: not more than the kernel keeps at once, because who writes fast
   /// could go on for ever. What is left makes the descriptor readable again.
-  func take() -> [Event] {
+  private func take() -> [Event] {
     var events: [Event] = []
-    unsafe withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 8) { buffer in
-      for _ in 0..<Limits.changeReads {
-        let length = unsafe read(descriptor, buffer.baseAddress!, buffer.count)
-        guard length > 0 else { return }
-        var start = 0
-        while start < length {
-          let head = unsafe buffer.loadUnaligned(fromByteOffset: start, as: inotify_event.self)
-          start += MemoryLayout<inotify_event>.size
-          // Padded with zeros.
-          let name = unsafe buffer[start..<start + Int(head.len)].prefix { $0 != 0 }
-          start += Int(head.len)
-          events.append(
-            Event(
-              watch: head.wd, what: head.mask, cookie: head.cookie,
-              name: unsafe String(decoding: name, as: UTF8.self)))
+    for _ in 0..<Limits.changeReads {
+      let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 16 << 10) { buffer, count in
+        unsafe count = max(0, read(descriptor, buffer.baseAddress!, buffer.count))
+      }
+      if bytes.isEmpty { break }
+      var start = 0
+      while start < bytes.count {
+        let head = unsafe bytes.withUnsafeBytes {
+          unsafe $0.loadUnaligned(fromByteOffset: start, as: inotify_event.self)
         }
+        start += MemoryLayout<inotify_event>.size
+        // Padded with zeros.
+        let name = bytes[start..<start + Int(head.len)].prefix { $0 != 0 }
+        start += Int(head.len)
+        events.append(Event(watch: head.wd, what: head.mask, cookie: head.cookie, name: name))
       }
     }
     return events

@@ -13,6 +13,8 @@ final class Outbox<Item: Sendable>: Sendable {
     /// Once it has not taken one for `Limits.stallTimeout`, and when jotd ends: what is more then
     /// is dropped, too.
     let stuck: Int
+    /// How many are told at once, where so many wait.
+    let atOnce: Int
   }
 
   private struct State {
@@ -20,7 +22,7 @@ final class Outbox<Item: Sendable>: Sendable {
     var dropped = 0
     /// The most that waited since all was told.
     var peak = 0
-    /// When the item began to be told that is being told now; nil while none is. While the machine
+    /// When it was begun to tell what is being told now; nil while nothing is. While the machine
     /// sleeps, nobody is slow.
     var since: SuspendingClock.Instant?
 
@@ -39,14 +41,14 @@ final class Outbox<Item: Sendable>: Sendable {
   /// What is being told, to be waited for.
   private let telling = DispatchGroup()
   private let bounds: Bounds
-  private let tell: @Sendable (Item) -> Void
+  private let tell: @Sendable ([Item]) -> Void
   private let overflow: @Sendable (_ dropped: Int) -> Void
   private let state = Mutex(State())
 
-  /// `tell` is called with each item, and `overflow` when all is told and some were dropped, both
-  /// on that other thread.
+  /// `tell` is called with what waits, in its order, and `overflow` when all is told and some were
+  /// dropped, both on that other thread.
   init(
-    _ bounds: Bounds, tell: @escaping @Sendable (Item) -> Void,
+    _ bounds: Bounds, tell: @escaping @Sendable ([Item]) -> Void,
     overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
   ) {
     self.bounds = bounds
@@ -54,19 +56,19 @@ final class Outbox<Item: Sendable>: Sendable {
     self.overflow = overflow
   }
 
-  /// Has `item` told in its turn, unless too many wait.
-  func put(_ item: Item) {
+  /// Has `items` told in their turn, but for those that are too many.
+  func put(_ items: [Item]) {
+    if items.isEmpty { return }
     let mustBegin = state.withLock { state in
       let count = state.waiting.count
-      let isStuck = count >= bounds.stuck && state.isStuck
+      let isStuck = count + items.count > bounds.stuck && state.isStuck
       if isStuck, count > bounds.stuck { state.keep(state.waiting.prefix(bounds.stuck)) }
-      guard !isStuck, count < bounds.burst else {
-        state.dropped += 1
-        return false
-      }
-      state.waiting.append(item)
-      state.peak = max(state.peak, count + 1)
-      guard state.since == nil else { return false }
+      let room = (isStuck ? bounds.stuck : bounds.burst) - state.waiting.count
+      let taken = items.prefix(max(0, room))
+      state.dropped += items.count - taken.count
+      state.waiting.append(contentsOf: taken)
+      state.peak = max(state.peak, state.waiting.count)
+      guard state.since == nil, !state.waiting.isEmpty else { return false }
       state.since = .now
       // Here, so that `flush` waits for it.
       telling.enter()
@@ -76,17 +78,19 @@ final class Outbox<Item: Sendable>: Sendable {
   }
 
   private func work() {
-    while let item = takeNext() { tell(item) }
+    while let items = takeNext() { tell(items) }
     telling.leave()
   }
 
-  /// The next item; nil, and the thread has nothing to do, when all is told.
-  private func takeNext() -> Item? {
+  /// The next items; nil, and the thread has nothing to do, when all is told.
+  private func takeNext() -> [Item]? {
     while true {
-      let (item, dropped) = state.withLock { state -> (Item?, Int) in
-        if let item = state.waiting.popFirst() {
+      let (items, dropped) = state.withLock { state -> ([Item]?, Int) in
+        if !state.waiting.isEmpty {
+          let items = Array(state.waiting.prefix(bounds.atOnce))
+          state.waiting.removeFirst(items.count)
           state.since = .now
-          return (item, 0)
+          return (items, 0)
         }
         defer { state.dropped = 0 }
         if state.dropped == 0 {
@@ -98,7 +102,7 @@ final class Outbox<Item: Sendable>: Sendable {
         }
         return (nil, state.dropped)
       }
-      if let item { return item }
+      if let items { return items }
       if dropped == 0 { return nil }
       overflow(dropped)
     }
