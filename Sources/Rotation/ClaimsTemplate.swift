@@ -1,5 +1,5 @@
-/// What a claims set says from token to token: all but `iat` and `exp`. Compared by its bytes, which
-/// compares all that a token says.
+/// What a claims set says from token to token: all but `iat` and `exp`. Compared by its bytes,
+/// which compares all that a token says.
 package struct ClaimsTemplate: Hashable, Sendable {
   private let user: ByteString
   package let role: Role

@@ -1,5 +1,5 @@
 /// How near its end a token is: the one rule of what is fresh.
-package enum Freshness: Int, Comparable, Sendable {
+package enum Freshness: Int, Comparable, Sendable, CustomStringConvertible {
   /// It has more than `refresh_before` to live.
   case fresh
   /// It has that much to live, or less.
@@ -8,6 +8,16 @@ package enum Freshness: Int, Comparable, Sendable {
   case expired
   /// There is none.
   case missing
+
+  /// The word for it in answers and metrics.
+  package var description: String {
+    switch self {
+    case .fresh: "fresh"
+    case .stale: "stale"
+    case .expired: "expired"
+    case .missing: "missing"
+    }
+  }
 
   package static func < (left: Freshness, right: Freshness) -> Bool {
     left.rawValue < right.rawValue

@@ -7,12 +7,12 @@ struct Problem: Error {
   let status: HTTPResponseStatus
   let detail: String
   /// More fields of the answer's head.
-  var headers: [(name: String, value: String)] = []
+  var headers: [(String, String)] = []
   /// What to do about it, in lines for a terminal; empty when the detail says it.
   var advice = ""
 
   init(
-    _ status: HTTPResponseStatus, _ detail: String, _ headers: [(name: String, value: String)] = [],
+    _ status: HTTPResponseStatus, _ detail: String, _ headers: [(String, String)] = [],
     advice: String = ""
   ) {
     self.status = status

@@ -52,9 +52,9 @@ enum Representation: CaseIterable {
     let signed = token.compact.lastIndex(of: UInt8(ascii: ".")) ?? token.compact.endIndex
     var said = token.compact[..<signed].fnv1a
     if self == .json { said ^= UInt64(bitPattern: identity.due(token).microseconds) }
-    let hash = String(said, radix: 16)
-    return
-      "\"\(token.issuedAt.wholeSeconds)-\(token.origin)-\(hash)\(self == .json ? "-json" : "")\""
+    return joined(
+      "\"", String(token.issuedAt.wholeSeconds), "-", token.origin.description, "-",
+      String(said, radix: 16), self == .json ? "-json\"" : "\"")
   }
 }
 

@@ -77,7 +77,8 @@ struct Request: Sendable {
       default: bytes.append(byte)
       }
     }
-    return String(validating: bytes, as: UTF8.self)
+    guard let text = try? UTF8Span(validating: bytes.span) else { return nil }
+    return String(copying: text)
   }
 
   private static func hexadecimal(_ byte: UInt8) -> UInt8? {

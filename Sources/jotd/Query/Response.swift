@@ -5,7 +5,8 @@ import Rotation
 /// An answer of the query service.
 struct Response: Sendable {
   var status: HTTPResponseStatus
-  var headers: [(name: String, value: String)] = []
+  /// Names and values; without labels, as SwiftNIO takes them.
+  var headers: [(String, String)] = []
   var body = ByteBuffer()
   /// Counts the body's bytes while they are on their way; nil for an answer that is small.
   var charge: Charge?

@@ -70,8 +70,9 @@ final class Connections: Sendable {
   func setBusy(_ number: UInt64, _ isBusy: Bool) {
     state.withLock { state in
       state.last += 1
-      state.entries[number]?.since = state.last
-      state.entries[number]?.isBusy = isBusy
+      guard let place = state.entries.index(forKey: number) else { return }
+      state.entries.values[place].since = state.last
+      state.entries.values[place].isBusy = isBusy
     }
   }
 
