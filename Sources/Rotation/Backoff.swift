@@ -5,6 +5,9 @@ package struct Backoff: Sendable {
 
   package init() {}
 
+  /// Whether nothing was tried yet.
+  var isFresh: Bool { tries == 0 }
+
   /// The pause before the next try.
   package mutating func next() -> Duration {
     // Sixteen doublings of any first pause are longer than the longest.

@@ -30,26 +30,10 @@ struct RotationState {
   /// Deliveries whose place this run may write: sockets, places that it could write before a
   /// reload, and those where a look found a token, or nothing.
   var claimed = Positions()
-  /// The token of an earlier run that the deliveries in `agreeing` were found to hold.
-  var candidate: Token?
-  var agreeing = Positions()
   /// When the token ends that each delivery holds; nil for none.
   var held: [Instant?]
-  /// The pauses since the last complete delivery, and when the next try is.
-  var backoff = Backoff()
-  var retryAt: Instant?
-  /// The failure of each delivery, by position, and of minting.
-  var failures: [Int: Failure] = [:]
-  /// The last report that the oldest token in a delivery was stale or expired, and when that one
-  /// ends.
-  var reported: (expiry: Instant, freshness: Freshness)?
-  /// Whether a new token was asked for and is yet to be issued.
-  private var isForced = false
-  /// Once it was issued: which it was, and the deliveries that have neither got it, nor failed to.
-  private var forcedIssue = 0
-  var unanswered = Positions()
-  /// The requests that wait for that.
-  private var requests: [RotationRequest.ID] = []
+  /// What there is beside in trouble: see `Unsettled`.
+  var unsettled = Unsettled.Place()
   var counts = IdentityStatus.Counts()
   /// Whether it was delivered, or a failure reported, since it was configured.
   var isSettled = false
@@ -224,7 +208,7 @@ extension RotationState {
 
   mutating func completeRotation(_ agenda: inout Agenda) {
     if failures.isEmpty {
-      backoff = Backoff()
+      if !backoff.isFresh { backoff = Backoff() }
       retryAt = nil
     }
     settle(&agenda)

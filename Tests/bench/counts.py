@@ -10,6 +10,7 @@ JOTD is the program. What stands in counts.json was counted with the compiler an
 `versions` there; others may count otherwise, and then it is written anew with the reason."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -104,25 +105,39 @@ def collected(text):
     return int(re.search(r"Collected : (\d+)", text)[1])
 
 
-def slope(measure, few, many):
-    return (measure(many) - measure(few)) / (many - few)
-
-
-def count(house):
+def paths(house):
+    """The hot paths: a run with so many of them, and two numbers that are far enough apart."""
     def asked(method, target):
         return lambda n: house.run(
             10, delivered=True, work=lambda house: house.requests(method, target, n))
     return {
-        "an identity read and checked": slope(house.check, 1_000, 6_000),
-        "an identity started, without deliveries": slope(house.run, 1_000, 6_000),
-        "an identity started, with a file on tmpfs": slope(
+        "an identity read and checked": (house.check, 1_000, 6_000),
+        "an identity started, without deliveries": (house.run, 1_000, 6_000),
+        "an identity started, with a file on tmpfs": (
             lambda n: house.run(n, delivered=True), 500, 3_000),
-        "a rotation on demand, with a file on tmpfs": slope(
+        "a rotation on demand, with a file on tmpfs": (
             asked("POST", "/v1/identities/identity-000003/rotate"), 50, 550),
-        "a request for a token": slope(
+        "a request for a token": (
             asked("GET", "/v1/identities/identity-000003/token"), 100, 2_100),
-        "a request for health, of ten identities": slope(asked("GET", "/health"), 20, 220),
+        "a request for health, of ten identities": (asked("GET", "/health"), 20, 220),
     }
+
+
+def count(house):
+    return {name: (run(many) - run(few)) / (many - few)
+            for name, (run, few, many) in paths(house).items()}
+
+
+@contextlib.contextmanager
+def house():
+    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    # Nothing may be executed on some hosts' /dev/shm.
+    with tempfile.TemporaryDirectory(prefix="jotd-counts-", dir=shm) as folder, \
+            tempfile.TemporaryDirectory(prefix="jotd-counts-") as programs:
+        program = pathlib.Path(programs) / "jotd"
+        # valgrind cannot read the debugging sections of this compiler.
+        subprocess.run(["objcopy", "--strip-debug", JOTD, program], check=True)
+        yield House(pathlib.Path(folder), program)
 
 
 def versions():
@@ -139,14 +154,8 @@ def main():
     options.add_argument("--gate", action="store_true")
     options.add_argument("--update", action="store_true")
     chosen = options.parse_args()
-    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    # Nothing may be executed on some hosts' /dev/shm.
-    with tempfile.TemporaryDirectory(prefix="jotd-counts-", dir=shm) as folder, \
-            tempfile.TemporaryDirectory(prefix="jotd-counts-") as programs:
-        program = pathlib.Path(programs) / "jotd"
-        # valgrind cannot read the debugging sections of this compiler.
-        subprocess.run(["objcopy", "--strip-debug", JOTD, program], check=True)
-        counts = count(House(pathlib.Path(folder), program))
+    with house() as counted:
+        counts = count(counted)
     found = {name: round(value) for name, value in counts.items()}
     known = json.loads(COUNTS.read_text())["counts"] if COUNTS.exists() else {}
     more = []

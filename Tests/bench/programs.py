@@ -16,6 +16,8 @@ JOTD = os.environ.get("JOTD") or str(ROOT / ".build/release/jotd")
 BENCH = pathlib.Path(os.environ.get("BENCH") or ROOT / ".build-bench/bin")
 SECRETS = ["a secret of the benchmark that is long enough",
            "another secret of the benchmark, long enough"]
+# A file of the configuration has 16 MiB at most.
+MOST_IN_A_FILE = 100_000
 # A million identities take seconds; a minute and a half says that something is broken.
 PATIENCE = 90
 
@@ -80,16 +82,20 @@ class Jotd(Program):
     def configure(self, changed=None):
         """Writes the configuration; the identity `changed` gets another role."""
         place = f", deliver: [ {{ file: {self.out}/%06d }} ]" if self.out else ""
-        config = self.at / "jotd.yaml"
-        with open(config, "w") as text:
-            text.write(f"signing: {{ secret: {{ file: {self.at}/secret }} }}\n"
-                       f"socket: {{ path: {self.at}/s }}\nidentities:\n")
-            for n in range(self.count):
-                text.write(f"  identity-{n:06}: {{ user_id: user-{n:06}, "
-                           f"role: {'operator' if n == changed else 'viewer'}, lifetime: 12h"
-                           f"{place % n if place else ''} }}\n")
-        config.chmod(0o600)
-        return config
+        main, folder = self.at / "jotd.yaml", self.at / "jotd.d"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for first in range(0, self.count, MOST_IN_A_FILE):
+            path = folder / f"{first:07}.yaml" if first else main
+            with open(path, "w") as text:
+                if not first:
+                    text.write(f"signing: {{ secret: {{ file: {self.at}/secret }} }}\n"
+                               f"socket: {{ path: {self.at}/s }}\n")
+                text.write("identities:\n")
+                for n in range(first, min(self.count, first + MOST_IN_A_FILE)):
+                    text.write(f"  identity-{n:06}: {{ user_id: user-{n:06}, "
+                               f"role: {'operator' if n == changed else 'viewer'}, lifetime: 12h"
+                               f"{place % n if place else ''} }}\n")
+            path.chmod(0o600)
 
     def listen(self):
         for line in self.process.stderr:
