@@ -6,8 +6,8 @@ package enum Action: Sendable {
   case report(Event)
 }
 
-/// One operation at one delivery.
-package struct Job: Sendable {
+/// One operation at one delivery. A class, because it is handed on many times.
+package final class Job: Sendable {
   package typealias ID = UInt64
   package enum Operation: Sendable {
     /// Find out what is there; change nothing.
@@ -23,6 +23,16 @@ package struct Job: Sendable {
   package let identity: String
   package let delivery: Delivery
   package let operation: Operation
+  /// That of the delivery's path.
+  package let folder: Path
+
+  init(id: ID, identity: String, delivery: Delivery, operation: Operation) {
+    self.id = id
+    self.identity = identity
+    self.delivery = delivery
+    self.operation = operation
+    folder = delivery.path.folder
+  }
 }
 
 /// How a job ended.

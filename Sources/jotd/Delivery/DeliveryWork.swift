@@ -18,7 +18,7 @@ enum DeliveryWork: Sendable {
   /// The folder that it works in; for a sweep another name, so that no delivery waits for it.
   var folder: Path {
     switch self {
-    case .job(let job): job.delivery.path.folder
+    case .job(let job): job.folder
     case .sweep(let folder, _): Path("\(folder)/*.jotd")
     }
   }

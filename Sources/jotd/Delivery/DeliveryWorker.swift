@@ -33,7 +33,7 @@ struct DeliveryWorker {
     switch work {
     case .job(let job):
       do throws(Failure) { return try perform(job) } catch {
-        folders[job.delivery.path.folder] = nil
+        folders[job.folder] = nil
         return .failed(error)
       }
     case .sweep(let path, let stems):
@@ -44,22 +44,22 @@ struct DeliveryWorker {
 
   private mutating func perform(_ job: Job) throws(Failure) -> Outcome {
     switch (job.delivery, job.operation) {
-    case (.file(let file), .look): return try look(at: file)
+    case (.file(let file), .look): return try look(at: file, in: job.folder)
     case (.file(let file), .write(let content)):
-      try FileWriter.write(content, to: file, in: folder(of: file.path))
+      try FileWriter.write(content, to: file, in: folder(job.folder))
     case (.file(let file), .remove):
-      do throws(Failure) { return try FileWriter.remove(file, in: folder(of: file.path)) } catch {
+      do throws(Failure) { return try FileWriter.remove(file, in: folder(job.folder)) } catch {
         // No folder, no file.
         if error.code == ENOENT { return .found(.nothing) }
         throw error
       }
     case (.socket(let socket), .write(let token)):
       // Only to have it watched: why it cannot be opened is for the socket to say.
-      _ = try? folder(of: socket.path)
+      _ = try? folder(job.folder)
       try sockets.serve(token, of: job.identity, at: socket)
     case (.socket(let socket), .remove): sockets.close(socket.path)
     case (.socket(let socket), .look):
-      _ = try? folder(of: socket.path)
+      _ = try? folder(job.folder)
       return .found(sockets.look(at: socket))
     }
     return .done
@@ -67,11 +67,12 @@ struct DeliveryWorker {
 
   /// Makes durable, first, what was renamed just before a crash: a token that is kept may be one
   /// of those.
-  private mutating func look(at file: FileDelivery) throws(Failure) -> Outcome {
-    let path = file.path.folder
+  private mutating func look(
+    at file: FileDelivery, in path: Path
+  ) throws(Failure) -> Outcome {
     let folder: Folder
     // Why it cannot be opened is for the write to say.
-    do throws(Failure) { folder = try self.folder(of: file.path) } catch {
+    do throws(Failure) { folder = try self.folder(path) } catch {
       return .found(.nothing)
     }
     if folders[path]?.isSynced == false, !folder.isInMemory {
@@ -81,9 +82,8 @@ struct DeliveryWorker {
     return .found(FileWriter.look(at: file, in: folder))
   }
 
-  private mutating func folder(of path: Path) throws(Failure) -> Folder {
+  private mutating func folder(_ path: Path) throws(Failure) -> Folder {
     let now = ContinuousClock.now
-    let path = path.folder
     if let kept = folders[path], now - kept.opened < DeliveryWorker.memory, isCurrent(kept, path) {
       return kept.folder
     }
