@@ -275,9 +275,11 @@ package enum Limits {
   /// The same for one that does: what a start of 100,000 identities has to say at once, in some 16
   /// MiB that are given back.
   package static let journalBurst = 131_072
-  /// Entries that are written at once where many wait: as lines, about what a pipe takes whole
-  /// (PIPE_BUF, pipe(7)).
+  /// Entries that are taken at once where many wait: about as many lines as go into one write.
   package static let linesAtOnce = 24
+  /// Bytes of lines in one write, if there are several: what a pipe takes whole (PIPE_BUF of
+  /// pipe(7)).
+  package static let pipeBytes = 4096
   /// Messages that wait for a service manager that does not read.
   package static let notifyBacklog = 16
   /// How long a stopping daemon waits for running deliveries and hooks; then half of it for the

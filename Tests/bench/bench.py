@@ -20,6 +20,7 @@ import sys
 import time
 
 import plots
+import shares
 from programs import BENCH, JOTD, Jotd, Nginx, OpenBao, folder, memory, system_calls
 
 PEERS = pathlib.Path(__file__).parent / "peers"
@@ -61,13 +62,13 @@ def minting(rounds, most):
 
 
 def replaced(parent, count, prefix=()):
-    """How long jotd takes to replace `count` tokens when the secret changed."""
+    """How long it takes from a new secret to the last of `count` tokens that are replaced."""
     with folder() as at, folder(parent) as out:
         with Jotd(pathlib.Path(at), count, out, prefix) as daemon:
-            tokens = daemon.tokens
+            tokens, began = daemon.tokens, time.monotonic()
             daemon.secret(1)
             daemon.wait(lambda: daemon.tokens == tokens + count)
-            return daemon.moment("token") - daemon.moment("secret")
+            return daemon.moment("token") - began
 
 
 def written(parent, count, durable, prefix=()):
@@ -263,6 +264,8 @@ def main():
     counts = json.loads(COUNTS.read_text())["counts"]
     say("\n### Instructions, by callgrind\n\n" + table(
         ["", "instructions"], [[name, f"{value:,}"] for name, value in counts.items()]))
+    heads, *rows = shares.table()
+    say("\n### Whose code these are\n\n" + table(heads, rows))
     if chosen.save:
         chosen.save.write_text(json.dumps(found, indent=1) + "\n")
     if chosen.page:

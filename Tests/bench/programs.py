@@ -106,8 +106,6 @@ class Jotd(Program):
                     self.moments["token"] = now
                 elif b" ready: " in line:
                     self.moments["ready"] = now
-                elif b"the secret changed" in line:
-                    self.moments["secret"] = now
                 elif b"configuration reloaded:" in line:
                     self.moments["reload"] = now
                 self.changed.notify_all()

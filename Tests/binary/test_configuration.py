@@ -112,6 +112,23 @@ def test_added_files_may_only_add_identities(tmp_path):
     assert f"{folder}/c.yaml:3:3: the identity \"a\" is already in {tmp_path}/j.yaml:3:3" in text
 
 
+def test_whatever_else_is_wrong_is_shown_beside(tmp_path):
+    """One fault of an identity hides no other: not its span, not those of one with its name."""
+    text = check(
+        tmp_path, SIGNING + 'identities:\n  a: { user_id: "a\\tb", role: viewer, lifetime: 1s }\n')
+    assert "user_id must not contain control characters" in text
+    assert "lifetime must be from 2s to 10 years" in text
+    (tmp_path / "j.d").mkdir()
+    (tmp_path / "j.d/a.yaml").write_text("identities:\n  a: { user_id: u, role: vewer }\n")
+    text = check(tmp_path, SIGNING + "identities:\n  a: { user_id: u, role: viewer }\n")
+    assert "is already in" in text and 'did you mean "viewer"?' in text
+
+
+def test_what_occurs_three_times_is_twice_too_much(tmp_path):
+    text = check(tmp_path, SIGNING + "identities:\n" + 3 * "  a: { user_id: u, role: viewer }\n")
+    assert text.count("occurs twice in identities: first in line 3") == 2
+
+
 @pytest.mark.parametrize("secret,words", [
     ("short", "has 5 bytes: HS256 asks for 32"), ("dev-secret-change-me", "well-known example"),
     ("edge-device-secret-key-change-in-production", "well-known example")])

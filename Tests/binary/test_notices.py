@@ -81,6 +81,43 @@ def test_a_start_of_many_loses_no_entry(home):
     assert daemon.count("new token") == 30_000 and not daemon.count("dropped")
 
 
+def test_a_log_that_is_read_slowly_loses_no_entry(home, mute):
+    """Whoever takes one page after the other is no journal that does not read, however long all of
+    it takes; and a page is written whole, so that no line of another writer stands within one."""
+    home.configure("".join(
+        f"  i{n}: {{ user_id: {'u' * 250}, role: viewer }}\n" for n in range(6_000)))
+    daemon = mute()
+    # Longer than a journal may take for one entry (`stallTimeout`), with two pages in that time.
+    log, end = b"", time.monotonic() + 6
+    while time.monotonic() < end:
+        log += os.read(daemon.read, 4096)
+        # Something more to be said, while so much waits.
+        daemon.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+    os.set_blocking(daemon.read, False)
+
+    def has_ended():
+        nonlocal log
+        with contextlib.suppress(BlockingIOError):
+            log += os.read(daemon.read, 1 << 16)
+        return log.count(b"reloaded") >= 5 or b"dropped" in log
+    eventually(has_ended)
+    os.set_blocking(daemon.read, True)
+    assert log.count(b"new token") == 6_000 and b"dropped" not in log
+    daemon.end()
+
+
+def test_several_lines_are_written_at_once_and_no_more_than_a_pipe_takes_whole(home):
+    home.configure("".join(
+        f"  i{n}: {{ user_id: {'u' * 200}, role: viewer }}\n" for n in range(500)))
+    trace = home.path("trace")
+    daemon = home.start(
+        prefix=("strace", "-f", "-qq", "-o", trace, "-s", "0", "-e", "trace=write"))
+    daemon.wait_for("ready: 500 identities delivered")
+    sizes = [int(size) for size in re.findall(r'write\(2, ""\.\.\., (\d+)', home.read("trace"))]
+    assert sum(sizes) > 500 * 250 and len(sizes) < 100 and max(sizes) <= 4096
+
+
 def test_a_stop_amid_a_burst_writes_what_was_last(home, mute):
     # Twice what may wait, and so little that the start is over before the journal counts as stuck.
     home.configure("".join(

@@ -205,13 +205,18 @@ struct ConfigurationReader {
     _ = node.forEachEntry(of: "identities", diagnostics) { entry in
       let (name, location) = (entry.name, entry.key.location)
       if let first = firstNamed.updateValue(location, forKey: ByteString(name)) {
+        firstNamed[ByteString(name)] = first
+        guard first.file != location.file else {
+          diagnostics.error(
+            location,
+            "\(diagnostics.named(key: name)) occurs twice in identities: first in line "
+              + "\(first.line)")
+          return
+        }
         diagnostics.error(
-          location,
-          first.file == location.file
-            ? "\(diagnostics.named(key: name)) occurs twice in identities: first in line "
-              + "\(first.line)"
-            : "the identity \(diagnostics.shown(name)) is already in \(first)")
-      } else if !readIdentity(entry.value, name), let fault = Identity.fault(inName: name) {
+          location, "the identity \(diagnostics.shown(name)) is already in \(first)")
+      }
+      if !readIdentity(entry.value, name), let fault = Identity.fault(inName: name) {
         diagnostics.error(location, "the name \(diagnostics.shown(name)) is not allowed: \(fault)")
       }
     }
@@ -263,10 +268,10 @@ struct ConfigurationReader {
         return true
       } catch { failure = error }
     }
-    let isElsewhere =
-      reportUserID(userID, section)
-      || (hasLifetimes && reportLifetimes(lifetimes, section))
-      || Identity.fault(inName: name) != nil
+    // Each of them is asked, because each reports.
+    let isUserIDWrong = reportUserID(userID, section)
+    let areSpansWrong = hasLifetimes && reportLifetimes(lifetimes, section)
+    let isElsewhere = isUserIDWrong || areSpansWrong || Identity.fault(inName: name) != nil
     if let failure, !isElsewhere {
       diagnostics.error(section.location, "\(section.name): \(failure)")
     }

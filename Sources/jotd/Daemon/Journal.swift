@@ -32,18 +32,18 @@ final class Journal: Sendable {
     outbox = Outbox(
       Outbox.Bounds(
         burst: Limits.journalBurst, stuck: Limits.journalBacklog, atOnce: Limits.linesAtOnce),
-      tell: { items in
+      tell: { items, begin in
         Journal.put(
           items.map { item in
             switch item {
             case .event(let event): JournalEntry(event)
             case .entry(let entry): entry
             }
-          }, target)
+          }, target, begin)
       },
       overflow: { dropped in
         let text = "\(dropped) journal entries were dropped: the journal did not read"
-        Journal.put([JournalEntry(.warning, text)], target)
+        Journal.put([JournalEntry(.warning, text)], target) {}
       })
   }
 
@@ -60,10 +60,14 @@ final class Journal: Sendable {
   /// Waits until all entries are written, or for `limit`.
   func flush(within limit: Duration) { outbox.flush(within: limit) }
 
-  private static func put(_ entries: [JournalEntry], _ target: Target) {
+  /// Calls `begin` before each write.
+  private static func put(
+    _ entries: [JournalEntry], _ target: Target, _ begin: () -> Void
+  ) {
     switch target {
     case .journald:
       for entry in entries {
+        begin()
         send(
           [
             ("MESSAGE", entry.message), ("PRIORITY", String(entry.priority.rawValue)),
@@ -73,7 +77,17 @@ final class Journal: Sendable {
     case .lines(let isTerminal):
       let now = Instant.now.rfc3339
       var lines = ""
-      for entry in entries { lines += line(entry, now, isTerminal) }
+      for entry in entries {
+        let next = line(entry, now, isTerminal)
+        // Others may write to the same pipe: so much stays together.
+        if !lines.isEmpty, lines.utf8.count + next.utf8.count > Limits.pipeBytes {
+          begin()
+          writeToStandardError(lines)
+          lines = ""
+        }
+        lines += next
+      }
+      begin()
       writeToStandardError(lines)
     }
   }

@@ -10,7 +10,7 @@ final class SystemdNotifier {
   private var lastStatus = ""
   private let outbox = Outbox<String>(
     Outbox.Bounds(burst: Limits.notifyBacklog, stuck: Limits.notifyBacklog, atOnce: 1)
-  ) { for message in $0 { unsafe sd_notify(0, message) } }
+  ) { messages, _ in for message in messages { unsafe sd_notify(0, message) } }
   private var watchdog: (any DispatchSourceTimer)?
 
   /// One line that `systemctl status` shows, with the first of the reasons for which the last

@@ -74,7 +74,7 @@ final class FolderWatch: Sendable {
 
   /// Whether the folder that is watched at `path` is still the one of this mark.
   func isCurrent(_ path: Path, _ mark: Mark) -> Bool {
-    losses.load(ordering: .acquiring) == mark.losses
+    mark.watch != nil && losses.load(ordering: .acquiring) == mark.losses
       || state.withLock { $0.watches[path] == mark.watch }
   }
 

@@ -40,7 +40,7 @@ final class SecretWatcher {
     self.hear = hear
     guard let path = loader.path else { return }
     fileWatch = FileWatch(path) { [weak self] in
-      MainQueue.run(after: Limits.changeGathering) { self?.look() }
+      MainQueue.run { self?.look() }
     }
   }
 

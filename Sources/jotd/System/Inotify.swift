@@ -84,6 +84,7 @@ final class Inotify: Sendable {
       source.setEventHandler { @Sendable in
         self.telling.withLock { $0.source?.cancel() }
         queue.asyncAfter(deadline: .now() + Limits.changeGathering.interval) {
+          if self.telling.withLock(\.hasEnded) { return }
           hear(self.take())
           self.wait(on: queue, hear)
         }

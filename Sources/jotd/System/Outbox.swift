@@ -22,7 +22,7 @@ final class Outbox<Item: Sendable>: Sendable {
     var dropped = 0
     /// The most that waited since all was told.
     var peak = 0
-    /// When it was begun to tell what is being told now; nil while nothing is. While the machine
+    /// When what is being told now was begun; nil while nothing is. While the machine
     /// sleeps, nobody is slow.
     var since: SuspendingClock.Instant?
 
@@ -41,14 +41,15 @@ final class Outbox<Item: Sendable>: Sendable {
   /// What is being told, to be waited for.
   private let telling = DispatchGroup()
   private let bounds: Bounds
-  private let tell: @Sendable ([Item]) -> Void
+  private let tell: @Sendable ([Item], _ begin: () -> Void) -> Void
   private let overflow: @Sendable (_ dropped: Int) -> Void
   private let state = Mutex(State())
 
-  /// `tell` is called with what waits, in its order, and `overflow` when all is told and some were
-  /// dropped, both on that other thread.
+  /// `tell` is called with what waits, in its order, and is to call `begin` before each part that
+  /// the listener takes by itself; `overflow` when all is told and some were dropped. Both run on
+  /// that other thread.
   init(
-    _ bounds: Bounds, tell: @escaping @Sendable ([Item]) -> Void,
+    _ bounds: Bounds, tell: @escaping @Sendable ([Item], _ begin: () -> Void) -> Void,
     overflow: @escaping @Sendable (_ dropped: Int) -> Void = { _ in }
   ) {
     self.bounds = bounds
@@ -78,7 +79,9 @@ final class Outbox<Item: Sendable>: Sendable {
   }
 
   private func work() {
-    while let items = takeNext() { tell(items) }
+    while let items = takeNext() {
+      tell(items) { state.withLock { $0.since = .now } }
+    }
     telling.leave()
   }
 

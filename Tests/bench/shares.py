@@ -1,7 +1,5 @@
 """Where the instructions of each hot path go: by callgrind, as counts.py counts them, and by whose
-code they are executed in. Prints a table of Markdown.
-
-JOTD is the program."""
+code they are executed in."""
 
 import collections
 import re
@@ -18,7 +16,7 @@ MODULES = [
     (r"\$s\d+_?NIO|\$s7NIO|c_nio_", "SwiftNIO"),
     (r"\$s\d+(Deque|Heap|ArgumentParser|Internal)", "other packages"),
     (r"_?dispatch_|_dispatch", "libdispatch"),
-    (r"swift_|_swift|_ZN5swift|_ZNK?\d*swift|__swift|\$s", "Swift"),
+    (r".*swift|\$s|(outlined|initialize|destroy|specialized) ", "Swift"),
 ]
 OTHER = "other"
 
@@ -43,9 +41,10 @@ def shares(profile):
     return found
 
 
-def main():
+def table():
+    """Rows of names and numbers, the heads first."""
+    rows = {}
     with counts.house() as house:
-        rows = {}
         for name, (run, few, many) in counts.paths(house).items():
             each = []
             for number in (few, many):
@@ -54,13 +53,10 @@ def main():
                 shutil.move(house.folder / "profile", kept)
                 each.append(shares(kept))
             rows[name] = {key: (each[1][key] - each[0][key]) / (many - few) for key in each[1]}
-    owners = [name for name, _ in collections.Counter(
-        {key: sum(row.get(key, 0) for row in rows.values()) for row in rows.values()
-         for key in row}).most_common()]
-    print("| | " + " | ".join(owners) + " |\n|" + " --- |" * (len(owners) + 1))
-    for name, row in rows.items():
-        print(f"| {name} | " + " | ".join(f"{row.get(key, 0):,.0f}" for key in owners) + " |")
-
-
-if __name__ == "__main__":
-    main()
+    sums = collections.Counter()
+    for row in rows.values():
+        sums.update(row)
+    owners = [name for name, _ in sums.most_common()]
+    return [["", *owners]] + [
+        [name, *(f"{max(0, row.get(key, 0)):,.0f}" for key in owners)]
+        for name, row in rows.items()]
