@@ -48,7 +48,7 @@ def plot(title, unit, lines):
         parts += [rule(LEFT, y.at(value), WIDTH - RIGHT, y.at(value)),
                   text(LEFT - 6, y.at(value) + 4, f"{value:g}", 'text-anchor="end"')]
     for row, ((name, line), color) in enumerate(zip(lines.items(), COLORS)):
-        places = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in line)
+        places = "\n".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in line)
         parts.append(f'<polyline points="{places}" fill="none" stroke="{color}" '
                      'stroke-width="2"/>')
         parts += [f'<circle cx="{x.at(a):.1f}" cy="{y.at(b):.1f}" r="3" fill="{color}"/>'
