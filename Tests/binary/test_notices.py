@@ -112,9 +112,10 @@ def test_several_lines_are_written_at_once_and_no_more_than_a_pipe_takes_whole(h
         f"  i{n}: {{ user_id: {'u' * 200}, role: viewer }}\n" for n in range(500)))
     trace = home.path("trace")
     daemon = home.start(
-        prefix=("strace", "-f", "-qq", "-o", trace, "-s", "0", "-e", "trace=write"))
+        prefix=("strace", "-D", "-f", "-qq", "-o", trace, "-e", "trace=write"))
     daemon.wait_for("ready: 500 identities delivered")
-    sizes = [int(size) for size in re.findall(r'write\(2, ""\.\.\., (\d+)', home.read("trace"))]
+    # An undumpable process shows what it writes to root alone; how much, to whoever traces it.
+    sizes = [int(size) for size in re.findall(r"write\(2, .*, (\d+)", home.read("trace"))]
     assert sum(sizes) > 500 * 250 and len(sizes) < 100 and max(sizes) <= 4096
 
 
