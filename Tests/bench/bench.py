@@ -181,8 +181,10 @@ def figure(value):
 
 
 def ratio(title, own, other):
-    """How many times as good jotd is: more than 1 is better, whether little or much is good."""
-    return own / other if " a second" in title else other / own
+    """How many times as good jotd is: more than 1 is better, whether little or much is good.
+    Nothing where too little was measured to say so."""
+    better, worse = (own, other) if " a second" in title else (other, own)
+    return f"{better / worse:.2f}" if worse else ""
 
 
 def table(heads, rows):
@@ -201,10 +203,11 @@ def comparison(title, samples, before):
     for name, values in samples.items():
         median = statistics.median(values)
         row = [name, figure(median), f"{figure(min(values))} to {figure(max(values))}",
-               "" if name == "jotd" else f"{ratio(title, own, median):.2f}"]
+               "" if name == "jotd" else ratio(title, own, median)]
         if before:
             old = before.get(title, {}).get(name)
-            row.append(f"{median / statistics.median(old) - 1:+.0%}" if old else "new")
+            known = statistics.median(old) if old else 0
+            row.append(f"{median / known - 1:+.0%}" if known else "new")
         rows.append(row)
     return f"\n### {title}\n\n" + table(heads, rows)
 
