@@ -41,8 +41,7 @@ let package = Package(
         .product(name: "NIOPosix", package: "swift-nio"),
       ],
       swiftSettings: settings,
-      // What nobody outside looks for by name, and the places to relocate, one word each, are a
-      // tenth of the program otherwise.
+      // Exported names, and three words for each relocation, would be a tenth of the program.
       linkerSettings: [
         .unsafeFlags(
           [

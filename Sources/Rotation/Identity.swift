@@ -3,7 +3,7 @@
 ///
 /// No invalid value exists: `init` refuses it, and says why in words for the configuration's
 /// author. A class, so that all who know of it share one.
-package final class Identity: Hashable, Sendable {
+package final class Identity: Equatable, Sendable {
   /// `[a-z0-9][a-z0-9._-]{0,63}`.
   package let name: String
   /// What its tokens say.
@@ -56,8 +56,6 @@ package final class Identity: Hashable, Sendable {
     left === right
       || left.rotates(as: right) && left.access == right.access && left.hooks == right.hooks
   }
-
-  package func hash(into hasher: inout Hasher) { hasher.combine(name) }
 
   /// Whether `other` has the same tokens at the same places, whoever may ask for them, and whatever
   /// is done after a rotation.

@@ -29,10 +29,10 @@ package enum Limits {
 
   // Rotation
 
-  /// A rotation is due before the threshold by at least this part of the window, and no more than
-  /// so many microseconds need be ...
+  /// A rotation is due before the threshold by at least this part of the window, or so many
+  /// microseconds where these are less ...
   package static let spreadLeast = (part: 0.02, atMost: 180e6)
-  /// ... and by no more than this one, so that rotations spread and tokens are not wasted.
+  /// ... and by no more than these, so that rotations spread and tokens are not wasted.
   package static let spreadMost = (part: 0.10, atMost: 900e6)
   /// First and last pause between tries: soon enough for a hiccup, rare enough for an outage.
   package static let firstRetry = Duration.seconds(1)

@@ -643,7 +643,7 @@ MUTATIONS = [
      "ByteString($0.name) == ByteString(entry.name) }", "$0.name == entry.name + \"-\" }", INVALID),
     (CONFIGURED, "of many keys, those that occur twice are passed over",
      "jotd/Configuration/Section.swift",
-     "if entries.count >= 16 { seen[", "if entries.count < 16 { seen[",
+     "if entries.count >= few { seen[", "if entries.count < few { seen[",
      ["test_configuration.py::test_of_many_keys_none_occurs_twice"]),
     (CONFIGURED, "missing keys are passed over", "jotd/Configuration/Section.swift",
      "    diagnostics.error(location, \"\\(name) lacks the key \\\"\\(key)\\\": \\(meaning())\")\n",

@@ -89,14 +89,15 @@ extension YAMLNode {
     var entries: [Entry] = []
     entries.reserveCapacity(4)
     var seen: [ByteString: Int] = [:]
+    let few = 16
     let isMap = forEachEntry(of: name(), diagnostics) { entry in
       // A few are compared, many looked up. By bytes: JSON and YAML tell names apart that are equal
       // as Swift's strings.
-      if entries.count == 16 {
+      if entries.count == few {
         for (index, entry) in entries.enumerated() { seen[ByteString(entry.name)] = index }
       }
       let first =
-        entries.count < 16
+        entries.count < few
         ? entries.firstIndex { ByteString($0.name) == ByteString(entry.name) }
         : seen[ByteString(entry.name)]
       if let first {
@@ -105,7 +106,7 @@ extension YAMLNode {
           "\(diagnostics.named(key: entry.name, isNearAWord: known.contains(entry.name))) occurs "
             + "twice in \(name()): first in line \(entries[first].key.location.line)")
       } else {
-        if entries.count >= 16 { seen[ByteString(entry.name)] = entries.count }
+        if entries.count >= few { seen[ByteString(entry.name)] = entries.count }
         entries.append(entry)
       }
     }

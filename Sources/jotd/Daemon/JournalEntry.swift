@@ -35,6 +35,7 @@ struct JournalEntry {
     sources.append(.field("MESSAGE_ID", messageID))
   }
 
+  /// Those beside MESSAGE and PRIORITY, MESSAGE_ID first.
   var fields: [(name: String, value: String)] {
     sources.flatMap { source in
       switch source {

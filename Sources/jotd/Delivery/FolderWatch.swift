@@ -50,7 +50,7 @@ final class FolderWatch: Sendable {
     self.lacking = lacking
   }
 
-  /// Begins to tell.
+  /// Begins to tell, for as long as the process runs.
   func begin() { inotify.begin(on: queue) { self.hear($0) } }
 
   /// From now on, the deliveries to these paths count, and no others.

@@ -7,10 +7,7 @@ import Rotation
 final class MountTable {
   /// Open, so that poll(2) can tell of changes; -1 where it cannot be opened.
   private let table: Int32
-  private var points: Set<[UInt8]> = []
-  /// Those of tmpfs and ramfs.
-  private var inMemory: Set<[UInt8]> = []
-  /// What is special about the mounts that it has, as of its last reading.
+  /// The mounts that it has, as of its last reading.
   private(set) var view = MountView()
   private var known: [Path: WorkPlace] = [:]
 
@@ -28,10 +25,10 @@ final class MountTable {
   /// because that could hang.
   func place(of folder: Path) -> WorkPlace {
     if let found = known[folder] { return found }
-    let point = Array(folder.description.utf8).nearestAbove(where: points.contains)
+    let point = view.point(of: folder.description)
     let found = WorkPlace(
       folder: folder, fileSystem: String(decoding: point, as: UTF8.self),
-      isInMemory: inMemory.contains(point))
+      isInMemory: view.inMemory.contains(point))
     if known.count >= Limits.foldersKnown { known = [:] }
     known[folder] = found
     return found
@@ -39,8 +36,6 @@ final class MountTable {
 
   private func read() {
     known = [:]
-    points = []
-    inMemory = []
     view = MountView()
     guard
       let bytes = try? FileSystem.contents(
@@ -49,16 +44,7 @@ final class MountTable {
     for line in bytes.split(separator: 0x0a) {
       let fields = line.split(separator: 0x20)
       guard fields.count > 4 else { continue }
-      let point = MountTable.unescaped(fields[4])
-      points.insert(point)
-      // The last of several at one point counts. The type follows a dash of its own.
-      let type = fields.drop { !$0.elementsEqual("-".utf8) }.dropFirst().first ?? []
-      if type.elementsEqual("tmpfs".utf8) || type.elementsEqual("ramfs".utf8) {
-        inMemory.insert(point)
-      } else {
-        inMemory.remove(point)
-      }
-      view.add(fields, at: point)
+      view.add(fields, at: MountTable.unescaped(fields[4]))
     }
   }
 
@@ -96,6 +82,8 @@ struct MountView: Sendable {
   /// Mounts that are read-only here, of file systems that are not.
   private var readOnly: Set<[UInt8]> = []
   private var points: Set<[UInt8]> = []
+  /// Those of tmpfs and ramfs.
+  fileprivate private(set) var inMemory: Set<[UInt8]> = []
 
   /// Notes one line of the table, by its fields: the last of several at one point counts.
   fileprivate mutating func add(_ fields: [ArraySlice<UInt8>], at point: [UInt8]) {
@@ -110,6 +98,8 @@ struct MountView: Sendable {
         $0.elementsEqual(word.utf8)
       }
     }
+    let isInMemory = has("tmpfs", end + 1) || has("ramfs", end + 1)
+    if isInMemory { inMemory.insert(point) } else { inMemory.remove(point) }
     let isReadOnly = has("ro", 5)
     if isReadOnly, !has("ro", end + 3) { readOnly.insert(point) } else { readOnly.remove(point) }
     let homes = ["/home", "/root", "/run/user"].map { Array($0.utf8) }
@@ -131,7 +121,8 @@ struct MountView: Sendable {
   /// Whether it is this process alone for which the folder is read-only (ProtectSystem=).
   func isReadOnlyHere(_ folder: String) -> Bool { readOnly.contains(point(of: folder)) }
 
-  private func point(of folder: String) -> [UInt8] {
+  /// The mount point that a folder is on, by its name.
+  fileprivate func point(of folder: String) -> [UInt8] {
     Array(folder.utf8).nearestAbove(where: points.contains)
   }
 }

@@ -219,7 +219,7 @@ final class WorkerPool<Work: Sendable, Result: Sendable>: Sendable {
       if following == nil { state.idle.append(worker) }
       // A place that hung may have more to do than this worker.
       activate(&state)
-      // Where nothing hangs, a few results are told of together: the next comes at once.
+      // Where nothing is expected to hang, a few results are told of together: the next is near.
       let mayWait =
         following?.1.place.isInMemory == true && state.results.count < Limits.resultsAtOnce
       let mustNotify = !state.isNotified && !mayWait

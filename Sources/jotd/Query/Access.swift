@@ -17,10 +17,10 @@ struct Access: Sendable {
     func namesUnit(_ rules: [AccessRule]) -> Bool {
       rules.contains { if case .unit = $0 { true } else { false } }
     }
-    let namesUnit =
+    let isUnitNamed =
       namesUnit(settings.socket?.operators ?? [])
       || settings.identities.contains { namesUnit($0.access) }
-    guard let location = settings.socket?.location, namesUnit, !Peer.isUnitKnown else { return }
+    guard let location = settings.socket?.location, isUnitNamed, !Peer.isUnitKnown else { return }
     diagnostics.warn(
       location,
       "this kernel does not tell the process of a caller (SO_PEERPIDFD, Linux 6.5): on the query "

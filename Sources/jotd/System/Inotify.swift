@@ -58,10 +58,28 @@ final class Inotify: Sendable {
 
   // MARK: Telling
 
-  /// Calls `hear` on `queue` with what happens, gathered for `Limits.changeGathering`: much of it
-  /// belongs together, and a busy folder wakes nobody more often. To be called once.
+  /// Calls `hear` on `queue` with what happens until `end`, gathered for `Limits.changeGathering`:
+  /// much of it belongs together, and a busy folder wakes nobody more often. To be called once.
   func begin(on queue: DispatchQueue, _ hear: @escaping @Sendable ([Event]) -> Void) {
-    wait(on: queue, hear)
+    telling.withLock { telling in
+      if telling.hasEnded { return }
+      let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
+      // By another source each time: one that rests between two events stays in libdispatch's epoll
+      // set, for errors, and because the kernel does not say of what it tells the readers of
+      // inotify, every change would wake libdispatch's thread. The descriptor is open until the
+      // source is done.
+      source.setCancelHandler { @Sendable in withExtendedLifetime(self) {} }
+      source.setEventHandler { @Sendable in
+        self.telling.withLock { $0.source?.cancel() }
+        queue.asyncAfter(deadline: .now() + Limits.changeGathering.interval) {
+          if self.telling.withLock(\.hasEnded) { return }
+          hear(self.take())
+          self.begin(on: queue, hear)
+        }
+      }
+      source.activate()
+      telling.source = source
+    }
   }
 
   /// Nothing more is told, but for what is being told now. Closes nothing yet.
@@ -69,28 +87,6 @@ final class Inotify: Sendable {
     telling.withLock { telling in
       telling.hasEnded = true
       telling.source?.cancel()
-    }
-  }
-
-  /// Waits for the first of some changes, by another source each time: one that rests between two
-  /// events stays in libdispatch's epoll set, for errors, and because the kernel does not say of
-  /// what it tells the readers of inotify, every change would wake libdispatch's thread.
-  private func wait(on queue: DispatchQueue, _ hear: @escaping @Sendable ([Event]) -> Void) {
-    telling.withLock { telling in
-      if telling.hasEnded { return }
-      let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
-      // The descriptor is open until the source is done.
-      source.setCancelHandler { @Sendable in withExtendedLifetime(self) {} }
-      source.setEventHandler { @Sendable in
-        self.telling.withLock { $0.source?.cancel() }
-        queue.asyncAfter(deadline: .now() + Limits.changeGathering.interval) {
-          if self.telling.withLock(\.hasEnded) { return }
-          hear(self.take())
-          self.wait(on: queue, hear)
-        }
-      }
-      source.activate()
-      telling.source = source
     }
   }
 
