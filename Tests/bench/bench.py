@@ -4,7 +4,7 @@ with the least and the most of each. Ratios hold on other machines; times do not
     bench.py [--rounds N] [--most N] [--save FILE] [--compare FILE] [--page FILE]
 
 JOTD is the program, BENCH a folder with `minting` (jotd's own minting, alone) and the peers:
-mint-c, mint-go, deliver-c, nginx, bao. --most is the largest number of identities (1,000,000);
+mint-c, mint-go, deliver-c, ask-c, nginx, bao. --most is the largest number of identities (1,000,000);
 --save keeps the figures, --compare says how they differ from those of an earlier run, --page
 writes them between the two marks of that file, and plots (SVG) beside it."""
 
@@ -19,9 +19,12 @@ import subprocess
 import sys
 import time
 
-import plots
-import shares
-from programs import BENCH, JOTD, Jotd, Nginx, OpenBao, folder, memory, system_calls
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import plots  # noqa: E402
+import shares  # noqa: E402
+from clients import ask  # noqa: E402
+from programs import (  # noqa: E402
+    BENCH, JOTD, Jotd, Nginx, OpenBao, folder, memory, system_calls)
 
 PEERS = pathlib.Path(__file__).parent / "peers"
 COUNTS = pathlib.Path(__file__).parent / "counts.json"
@@ -109,6 +112,49 @@ def asking(rounds, most):
         return "Requests a second, eight connections on a Unix socket", interleaved(rounds, {
             "jotd": lambda: load(f"{own}/s", "/v1/identities/identity-000003/token"),
             "nginx, a static file": lambda: load(f"{others}/n", "/token")})
+
+
+def quantiles(values):
+    values = sorted(values)
+    return [values[len(values) // 2], values[len(values) * 99 // 100], values[-1]]
+
+
+def answers():
+    """Milliseconds to an answer, while all tokens are replaced again and again, and without."""
+    def asked(at, seconds):
+        return subprocess.Popen([BENCH / "ask-c", f"{at}/s", "/v1/identities/identity-000003/token",
+                                 str(seconds)], stdout=subprocess.PIPE, text=True)
+
+    def numbers(client):
+        text, _ = client.communicate()
+        assert client.returncode == 0
+        return [float(word) for word in text.split()]
+    count, seconds = 1_000, 3
+    with folder() as at, folder(IN_MEMORY) as out, Jotd(pathlib.Path(at), count, out) as daemon:
+        alone, beside, secret = numbers(asked(at, seconds)), asked(at, seconds), 0
+        while beside.poll() is None:
+            tokens, secret = daemon.tokens, 1 - secret
+            daemon.secret(secret)
+            daemon.wait(lambda: daemon.tokens >= tokens + count)
+        return {"an answer, eight connections that ask at once": alone,
+                f"the same, while {count:,} tokens are replaced again and again": numbers(beside)}
+
+
+def lateness(most):
+    """Milliseconds from when a token was due to be replaced, as the metrics said before, to when
+    the new one was written, as the file says."""
+    count = min(10_000, most)
+    # Tokens are due up to 2 % of this early, as chance has it: all within a second.
+    life, before = 51, 1
+    with folder() as at, folder(IN_MEMORY) as out, Jotd(
+            pathlib.Path(at), count, out, life=f"lifetime: {life}s, refresh_before: {before}s"
+            ) as daemon:
+        due = re.findall(r'^jotd_token_refresh_timestamp_seconds{identity="identity-(\d+)"} (\S+)',
+                         ask(pathlib.Path(at) / "s", "/metrics")[2], re.M)
+        daemon.wait(lambda: daemon.tokens == 2 * count)
+        late = [(os.stat(f"{out}/{name}").st_mtime - float(moment)) * 1e3 for name, moment in due]
+        assert len(late) == count
+        return {f"a token in its file, {count:,} due within a second": quantiles(late)}
 
 
 def reloading(rounds, most):
@@ -213,7 +259,7 @@ def comparison(title, samples, before):
 
 
 def growth_table(growth):
-    heads = ["identities", "", "seconds to READY", "RssAnon, MiB", "resident, MiB",
+    heads = ["identities", "", "seconds to READY", "RssAnon, MiB", "Pss, MiB", "resident, MiB",
              "bytes of RssAnon for each beyond 10"]
     rows = []
     for name, counts in growth.items():
@@ -221,7 +267,7 @@ def growth_table(growth):
         for count, found in counts.items():
             each = (found["RssAnon"] - least) * 1024 / max(1, int(count) - 10)
             rows.append([f"{int(count):,}", name, f"{found['seconds']:.3f}",
-                         f"{found['RssAnon'] / 1024:.1f}", f"{found['VmRSS'] / 1024:.1f}",
+                         *(f"{found[key] / 1024:.1f}" for key in ("RssAnon", "Pss", "VmRSS")),
                          f"{each:,.0f}" if int(count) >= 1_000 else ""])
     return "\n### From the start to READY, and memory\n\n" + table(heads, rows)
 
@@ -262,6 +308,10 @@ def main():
         say(comparison(title, samples, before))
     found["growth"] = json.loads(json.dumps(growing(max(1, chosen.rounds // 2), chosen.most)))
     say(growth_table(found["growth"]))
+    found["waits"] = {**answers(), **lateness(chosen.most)}
+    say("\n### Milliseconds until\n\n" + table(
+        ["", "median", "99 of 100 within", "most"],
+        [[name, *map(figure, values)] for name, values in found["waits"].items()]))
     seconds = 20
     found["resting"] = resting(seconds)
     say(f"\n### System calls in {seconds} s without work, ten identities\n\n" + table(

@@ -64,10 +64,11 @@ class Program:
 
 
 class Jotd(Program):
-    """jotd with `count` identities, each with a file in `out`, if that is given."""
+    """jotd with `count` identities, whose tokens live as `life` says, each with a file in `out`,
+    if that is given."""
 
-    def __init__(self, at, count, out=None, prefix=()):
-        self.at, self.count, self.out = at, count, out
+    def __init__(self, at, count, out=None, prefix=(), life="lifetime: 12h"):
+        self.at, self.count, self.out, self.life = at, count, out, life
         self.tokens, self.moments = 0, {}
         self.changed = threading.Condition()
         self.secret(0)
@@ -93,7 +94,7 @@ class Jotd(Program):
                 text.write("identities:\n")
                 for n in range(first, min(self.count, first + MOST_IN_A_FILE)):
                     text.write(f"  identity-{n:06}: {{ user_id: user-{n:06}, "
-                               f"role: {'operator' if n == changed else 'viewer'}, lifetime: 12h"
+                               f"role: {'operator' if n == changed else 'viewer'}, {self.life}"
                                f"{place % n if place else ''} }}\n")
             path.chmod(0o600)
 

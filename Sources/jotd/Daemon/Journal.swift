@@ -94,9 +94,10 @@ final class Journal: Sendable {
 
   private static func line(_ entry: JournalEntry, _ now: String, _ isTerminal: Bool) -> String {
     let mark = entry.priority <= .warning ? "\(entry.priority): " : ""
-    let line = joined(now, " ", mark, redacted(entry.message))
-    guard isTerminal, entry.priority <= .warning else { return line + "\n" }
-    return (entry.priority <= .error ? "\u{1b}[31m" : "\u{1b}[33m") + line + "\u{1b}[0m\n"
+    let isColored = isTerminal && entry.priority <= .warning
+    let color = isColored ? (entry.priority <= .error ? "\u{1b}[31m" : "\u{1b}[33m") : ""
+    let end = isColored ? "\u{1b}[0m\n" : "\n"
+    return joined(color, now, " ", mark, redacted(entry.message), end)
   }
 
   private static func send(_ fields: [(name: String, value: String)]) {

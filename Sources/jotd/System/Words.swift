@@ -5,10 +5,10 @@ func counted(_ number: Int, _ word: String) -> String {
 }
 
 /// The parts one behind the other. For what is written for each token: it reserves what it takes,
-/// which interpolation cannot know.
+/// which interpolation cannot know, and bytes are put together faster than text.
 func joined(_ parts: String...) -> String {
-  var text = ""
-  text.reserveCapacity(parts.reduce(0) { $0 + $1.utf8.count })
-  for part in parts { text += part }
-  return text
+  var bytes: [UInt8] = []
+  bytes.reserveCapacity(parts.reduce(0) { $0 + $1.utf8.count })
+  for part in parts { bytes += part.utf8 }
+  return String(decoding: bytes, as: UTF8.self)
 }
