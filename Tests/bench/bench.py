@@ -3,10 +3,10 @@ with the least and the most of each. Ratios hold on other machines; times do not
 
     bench.py [--rounds N] [--most N] [--save FILE] [--compare FILE] [--page FILE]
 
-JOTD is the program, BENCH a folder with `minting` (jotd's own minting, alone) and the peers:
-mint-c, mint-go, deliver-c, ask-c, nginx, bao. --most is the largest number of identities (1,000,000);
---save keeps the figures, --compare says how they differ from those of an earlier run, --page
-writes them between the two marks of that file, and plots (SVG) beside it."""
+JOTD is the program, BENCH a folder with `minting` (jotd's own minting, alone) and the peers and
+clients: mint-c, mint-go, deliver-c, ask-c, nginx, bao. --most is the largest number of identities
+(1,000,000); --save keeps the figures, --compare says how they differ from those of an earlier run,
+--page writes them between the two marks of that file, and plots (SVG) beside it."""
 
 import argparse
 import json

@@ -10,7 +10,7 @@ import time
 import jwt
 import pytest
 
-from conftest import Calls, SECRET, accepted, jotd, needs_root
+from conftest import JOTD, Calls, SECRET, accepted, jotd, needs_root
 
 
 @needs_root
@@ -166,6 +166,26 @@ def test_jotd_does_not_overwrite_what_it_reads(home, target):
     for command in ("check", "run"):
         assert "itself: deliver elsewhere" in jotd(
             command, "--config", home.config, expect=78).stderr
+    assert home.secret.read_text() == SECRET
+
+
+@needs_root
+@pytest.mark.parametrize("way", ["touch a.jwt; mount --bind @/secret a.jwt", "ln secret a.jwt"])
+def test_jotd_does_not_overwrite_what_it_reads_in_memory_either(home, way):
+    """By a mount from another file system, or where the secret is itself in memory."""
+    home.path("memory").mkdir()
+    home.one(deliver="[ { file: @/memory/a.jwt, in_place: true } ]")
+    if way.startswith("ln"):
+        home.config.write_text(home.config.read_text().replace(
+            str(home.secret), str(home.path("memory/secret"))))
+    way = way.replace("@", str(home.folder))
+    script = (f"mount -t tmpfs -o mode=700 none {home.path('memory')}; cd {home.path('memory')}; "
+              f"cp -p {home.secret} secret; {way}; exec \"$0\" \"$@\"")
+    for command in ("check", "run"):
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-ec", script, JOTD, command, "--config", home.config],
+            capture_output=True, text=True, timeout=20)
+        assert done.returncode == 78 and "itself: deliver elsewhere" in done.stderr, done
     assert home.secret.read_text() == SECRET
 
 

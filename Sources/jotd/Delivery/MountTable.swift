@@ -121,6 +121,11 @@ struct MountView: Sendable {
   /// Whether it is this process alone for which the folder is read-only (ProtectSystem=).
   func isReadOnlyHere(_ folder: String) -> Bool { readOnly.contains(point(of: folder)) }
 
+  /// Whether a name in `folder`, a path without links, is a mount point.
+  func hasPoints(in folder: String) -> Bool {
+    points.contains { Path(String(decoding: $0, as: UTF8.self)).folder.description == folder }
+  }
+
   /// The mount point that a folder is on, by its name.
   fileprivate func point(of folder: String) -> [UInt8] {
     Array(folder.utf8).nearestAbove(where: points.contains)

@@ -48,8 +48,9 @@ enum TemporaryName {
       default: return nil
       }
     }
-    return zip(begin + digits..<bytes.count, suffix.utf8).allSatisfy { bytes[$0] == $1 }
-      ? number : nil
+    let end = suffix.utf8.span
+    for index in end.indices where bytes[begin + digits + index] != end[index] { return nil }
+    return number
   }
 
   /// The target's name, or as many of its characters as fit.

@@ -3,12 +3,7 @@ import Rotation
 /// The files that jotd reads, by inode, because a file can have several paths: nothing may be
 /// delivered over them.
 struct FilesRead: Sendable {
-  struct Inode: Hashable {
-    let device: UInt64
-    let inode: UInt64
-  }
-
-  private var meanings: [Inode: String] = [:]
+  private var meanings: [FileStatus.ID: String] = [:]
 
   init(_ settings: Settings) {
     var paths = settings.files.map { ($0, "the configuration") }
@@ -17,11 +12,13 @@ struct FilesRead: Sendable {
     }
     for (path, meaning) in paths {
       guard let status = try? FileSystem.status(of: path) else { continue }
-      meanings[Inode(device: status.device, inode: status.inode)] = meaning
+      meanings[status.id] = meaning
     }
   }
 
-  subscript(status: FileStatus) -> String? {
-    meanings[Inode(device: status.device, inode: status.inode)]
-  }
+  /// What jotd reads the file for; nil when it does not.
+  subscript(file: FileStatus.ID) -> String? { meanings[file] }
+
+  /// Whether any of them is on the file system of this device.
+  func areAny(on device: UInt64) -> Bool { meanings.keys.contains { $0.device == device } }
 }

@@ -19,7 +19,7 @@ struct FolderInspection: Sendable {
   }
 
   func report() -> FolderReport {
-    var report = FolderReport()
+    var report = FolderReport(deliveries: deliveries)
     if let seclusion = mounts.seclusion(of: resolvedPath) {
       reportSeclusion(seclusion, &report)
       // The rest of what is wrong follows from that.
@@ -68,8 +68,12 @@ struct FolderInspection: Sendable {
   }
 
   private func inspect(_ folder: Folder, _ report: inout FolderReport) {
+    let status = try? folder.descriptor.status()
+    report.id = status?.id
+    let mayBeRead = status.map { mayHoldFilesRead(folder, on: $0.device) } ?? true
     for target in deliveries {
-      inspectName(target, folder, &report)
+      if let fault = stickyFault(target.delivery, folder) { report.add(target.location, fault) }
+      if mayBeRead { refuseFilesRead(target, folder, &report) }
       if case .file = target.delivery, !folder.isInMemory { report.onDisk.append(target.index) }
       guard depth == .check else { continue }
       for fault in faults(target.delivery, folder) { report.add(target.location, fault) }
@@ -143,26 +147,23 @@ struct FolderInspection: Sendable {
     return faults.contains(nil) ? nil : faults.first.flatMap(\.self)
   }
 
-  private func inspectName(
+  /// Whether what jotd reads may be in the folder. Not where all that is there is on one device,
+  /// which holds none of it: in memory, and without a mount of one name.
+  private func mayHoldFilesRead(_ folder: Folder, on device: UInt64) -> Bool {
+    !folder.isInMemory || filesRead.areAny(on: device) || mounts.hasPoints(in: resolvedPath)
+  }
+
+  private func refuseFilesRead(
     _ target: Target, _ folder: Folder, _ report: inout FolderReport
   ) {
-    let (delivery, location) = (target.delivery, target.location)
-    if let fault = stickyFault(delivery, folder) { report.add(location, fault) }
     // Where others can make names, one of a file that jotd reads may be theirs: a start goes on
     // without that delivery, which replaces nothing that is no token.
-    if depth != .start || !folder.isSticky,
-      let found = try? folder.descriptor.status(of: delivery.path.name),
-      let meaning = filesRead[found]
-    {
-      report.add(location, "\(delivery.path) is \(meaning) itself: deliver elsewhere")
-    }
-    guard let status = try? folder.descriptor.status() else { return }
-    report.names.append(
-      (
-        target.index,
-        FolderReport.Name(
-          device: status.device, inode: status.inode, name: Path(delivery.path.name))
-      ))
+    guard depth != .start || !folder.isSticky,
+      let found = try? folder.descriptor.status(of: target.delivery.path.name),
+      let meaning = filesRead[found.id]
+    else { return }
+    report.add(
+      target.location, "\(target.delivery.path) is \(meaning) itself: deliver elsewhere")
   }
 
   private func faults(_ delivery: Delivery, _ folder: Folder) -> [String] {

@@ -118,25 +118,32 @@ struct Preflight {
         diagnostics.warn(warning.location, warning.text)
       }
     }
-    var names = [FolderReport.Name?](repeating: nil, count: settings.deliveryLocations.count)
     var isOnDisk = [Bool](repeating: false, count: settings.deliveryLocations.count)
     for report in reports {
       for fault in report.faults {
         diagnostics.error(fault.location, fault.text, isTransient: fault.isTransient)
       }
-      for (index, name) in report.names { names[index] = name }
       for index in report.onDisk { isOnDisk[index] = true }
     }
-    var taken: [FolderReport.Name: SourceLocation] = [:]
-    for (name, (delivery, location)) in zip(names, settings.deliveryLocations) {
-      guard let name else { continue }
-      if let first = taken[name] {
-        diagnostics.error(
-          location, "\(delivery.path) is the same file as the one delivered to in \(first)")
-      }
-      taken[name] = location
-    }
+    refuseSameFiles(reports)
     warnOfDisks(isOnDisk)
+  }
+
+  /// Refuses two paths of one file: names that are the same, of paths that lead to one folder.
+  private func refuseSameFiles(_ reports: [FolderReport]) {
+    let opened = reports.filter { $0.id != nil }
+    for same in Dictionary(grouping: opened, by: \.id).values where same.count > 1 {
+      var taken: [Path: SourceLocation] = [:]
+      for target in same.flatMap(\.deliveries).sorted(by: { $0.index < $1.index }) {
+        let name = Path(target.delivery.path.name)
+        if let first = taken[name] {
+          diagnostics.error(
+            target.location,
+            "\(target.delivery.path) is the same file as the one delivered to in \(first)")
+        }
+        taken[name] = target.location
+      }
+    }
   }
 
   /// Tokens that are minted together come due together: a disk has to take them all in the time

@@ -16,6 +16,13 @@ struct FileStatus: Equatable {
   let links: UInt64
   let device: UInt64
   let inode: UInt64
+
+  /// The same for all names of a file, and for no other file.
+  struct ID: Hashable, Sendable {
+    let device: UInt64
+    let inode: UInt64
+  }
+
   /// Times of the last change of content and of the rest, in nanoseconds since 1970.
   let modified: Int64
   let changed: Int64
@@ -41,4 +48,6 @@ struct FileStatus: Equatable {
     modified = linux_nanoseconds(found.st_mtim)
     changed = linux_nanoseconds(found.st_ctim)
   }
+
+  var id: ID { ID(device: device, inode: inode) }
 }
