@@ -77,6 +77,33 @@ struct ValueTests {
     #expect(Duration.milliseconds(999).approximate == "0s")
   }
 
+  @Test(
+    arguments: [
+      ("0%", 0), ("20%", 200_000), ("0.5%", 5_000), ("12.5%", 125_000), ("99.9999%", 999_999),
+      ("007%", 70_000), ("0.0001%", 1),
+    ] as [(String, Int64)])
+  func sharesAreRead(_ text: String, _ millionths: Int64) {
+    #expect(Threshold(text) == .share(millionths: millionths))
+  }
+
+  @Test(arguments: [
+    "%", "100%", "100.0%", "-1%", "+1%", "1%%", "1 %", " 1%", "1% ", ".5%", "5.%", "1.00001%",
+    "1e1%", "1h 20%", "1.2.3%", "٢%", "20%\n", "99999999999999999999%", "0x1%",
+  ])
+  func otherSharesAreRefused(_ text: String) { #expect(Threshold(text) == nil) }
+
+  @Test func aShareIsExactToTheMicrosecondAndBelowTheLifetime() {
+    var random = Seeded(3)
+    for _ in 0..<2_000 {
+      let millionths = Int64.random(in: 0..<1_000_000, using: &random)
+      let lifetime = Int64.random(in: 2...315_576_000, using: &random) * 1_000_000
+      let span = Threshold.share(millionths: millionths).span(of: .microseconds(lifetime))
+      #expect(Int128(span.microseconds) == Int128(lifetime) * Int128(millionths) / 1_000_000)
+      #expect(span < .microseconds(lifetime))
+    }
+    #expect(Threshold("1h")?.span(of: .seconds(60)) == .seconds(3_600))
+  }
+
   /// RFC 4648 section 10, without padding.
   @Test(arguments: [
     ("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"),

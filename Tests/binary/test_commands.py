@@ -18,16 +18,16 @@ def config(home):
     return ["--config", home.config]
 
 
-def life(token):
+def life_of(token):
     claims = claims_of(token.strip())
     return claims["exp"] - claims["iat"]
 
 
 def test_mint_takes_defaults_and_algorithm_from_the_configuration(config):
     token = jotd("mint", *config, "--user-id", "u", "--role", "admin").stdout
-    assert life(token) == 3 * 3600
+    assert life_of(token) == 3 * 3600
     assert token.startswith("eyJhbGciOiJIUzM4NCIs")
-    assert life(jotd("mint", *config, "--user-id", "u", "--role", "admin", "--lifetime", "1min")
+    assert life_of(jotd("mint", *config, "--user-id", "u", "--role", "admin", "--lifetime", "1min")
                 .stdout) == 60
     assert jotd("verify", *config, token.strip()).stdout.startswith('valid: "u", admin')
 
@@ -39,9 +39,27 @@ def test_refresh_takes_threshold_and_lifetime_from_the_configuration(config):
     fresh, stale = token(7200 + 1800), token(7200 - 1800)
     assert jotd("refresh", *config, fresh).stdout.strip() == fresh
     new = jotd("refresh", *config, stale).stdout
-    assert life(new) == 3 * 3600
-    assert life(jotd("refresh", *config, "--lifetime", "5h", stale).stdout) == 5 * 3600
+    assert life_of(new) == 3 * 3600
+    assert life_of(jotd("refresh", *config, "--lifetime", "5h", stale).stdout) == 5 * 3600
     assert jotd("refresh", *config, "--refresh-before", "1h", stale).stdout.strip() == stale
+
+
+def test_refresh_takes_a_share_of_the_tokens_own_life(home):
+    home.configure("  a: { user_id: u, role: viewer }\n",
+                   defaults="{ lifetime: 3h, refresh_before: 20% }")
+    now = int(time.time())
+    for life, left, more, is_due in [
+            (1000, 190, [], True), (1000, 210, [], False),
+            (1000, 210, ["--refresh-before", "25%"], True),
+            (100_000, 19_000, [], True), (100_000, 21_000, [], False),
+            (1000, 190, ["--refresh-before", "3min"], False)]:
+        old = sign(HEADER, good(iat=now + left - life, exp=now + left), SECRET)
+        new = jotd("refresh", "--config", home.config, *more, old).stdout.strip()
+        assert (new != old) == is_due, (life, left, more)
+        assert life_of(new) == (3 * 3600 if is_due else life)
+    for share in ("100%", "-1%", "20 %", "%"):
+        done = jotd("refresh", "--config", home.config, f"--refresh-before={share}", old, expect=64)
+        assert "below 100%" in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize("arguments", [

@@ -160,6 +160,26 @@ def test_the_token_in_use_and_the_newest_are_two(home_in_memory):
     assert "lifetime" not in one and one["in_use"]["expires_at"] == second["in_use"]["expires_at"]
 
 
+def test_a_threshold_can_be_a_share_of_each_lifetime(home):
+    home.configure(
+        "  a: { user_id: u, role: viewer }\n"
+        "  b: { user_id: u, role: viewer, lifetime: 1h }\n"
+        "  c: { user_id: u, role: viewer, refresh_before: 10min }\n"
+        "  d: { user_id: u, role: viewer, lifetime: 1d, refresh_before: 0.5% }\n",
+        defaults="{ lifetime: 2h, refresh_before: 12.5% }")
+    with_socket(home).start().ready()
+    for name, life, before in [("a", 7200, 900), ("b", 3600, 450), ("c", 7200, 600),
+                               ("d", 86400, 432)]:
+        one = json.loads(subprocess.run(
+            ["curl", "-sS", "--unix-socket", home.path("s"), f"http://jotd/v1/identities/{name}"],
+            capture_output=True, check=True).stdout)
+        assert (one["lifetime_seconds"], one["refresh_before_seconds"]) == (life, before)
+        newest = {key: moment(value) for key, value in one["newest"].items()}
+        assert newest["expires_at"] - newest["issued_at"] == life
+        lead = newest["expires_at"] - before - newest["refresh_at"]
+        assert min(180, 0.02 * (life - before)) - 1 <= lead <= min(900, 0.1 * (life - before)) + 1
+
+
 def test_what_was_never_delivered_has_no_token_in_use(query):
     query.serve()
     query.config.write_text(query.config.read_text().replace("a.jwt", "none/a.jwt"))

@@ -12,8 +12,8 @@ struct Refresh: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The threshold, as in systemd.time(7) (default: defaults.refresh_before of the "
-        + "configuration, or 1h).",
+      "The threshold, as in systemd.time(7), or as a share of the token's life, such as 20% "
+        + "(default: defaults.refresh_before of the configuration, or 1h).",
       valueName: "span"))
   var refreshBefore: String?
 
@@ -22,9 +22,10 @@ struct Refresh: ParsableCommand {
   @OptionGroup var key: KeyOptions
 
   func validate() throws {
-    if let refreshBefore, Duration(timeSpan: refreshBefore) == nil {
+    if let refreshBefore, Threshold(refreshBefore) == nil {
       throw ValidationError(
-        "--refresh-before must be a time span as in systemd.time(7), such as 1h or 90s.")
+        "--refresh-before must be a time span as in systemd.time(7), such as 1h or 90s, or a share "
+          + "of the token's life below 100%, such as 20%.")
     }
   }
 
@@ -41,11 +42,13 @@ struct Refresh: ParsableCommand {
       throw ExitCode.badData
     }
     let left = claims.expiresAt.instant - now
-    let threshold = refreshBefore.flatMap(Duration.init(timeSpan:)) ?? defaults.refreshBefore
+    let refreshBefore = refreshBefore.flatMap(Threshold.init) ?? defaults.refreshBefore
+    let threshold = refreshBefore.span(of: claims.expiresAt.instant - claims.issuedAt.instant)
     let lifetime = lifetimes.value ?? defaults.lifetime
-    guard threshold < lifetime else {
+    let next = refreshBefore.span(of: lifetime)
+    guard next < lifetime else {
       printNote(
-        "the new token would be due at once: the threshold (\(threshold.timeSpan)) must be below "
+        "the new token would be due at once: the threshold (\(next.timeSpan)) must be below "
           + "the lifetime (\(lifetime.timeSpan)); see --lifetime and --refresh-before")
       throw ExitCode.validationFailure
     }

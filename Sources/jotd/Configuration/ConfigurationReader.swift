@@ -135,7 +135,7 @@ struct ConfigurationReader {
     if let key = section["lifetime"], let fault = Identity.fault(inLifetime: defaults.lifetime) {
       diagnostics.error(key.location, "\(section.name).\(fault)")
     } else if let fault = Identity.fault(
-      inRefreshBefore: defaults.refreshBefore, lifetime: defaults.lifetime)
+      inRefreshBefore: defaults.threshold, lifetime: defaults.lifetime)
     {
       diagnostics.error(
         (section["refresh_before"] ?? section["lifetime"] ?? node).location,
@@ -143,7 +143,8 @@ struct ConfigurationReader {
     }
   }
 
-  /// Reads the two spans of a section over those that hold without it; false after an error.
+  /// Reads lifetime and threshold of a section over those that hold without it; false after an
+  /// error.
   @discardableResult
   private func readLifetimes(_ section: Section, into lifetimes: inout Lifetimes) -> Bool {
     var isComplete = true
@@ -155,7 +156,7 @@ struct ConfigurationReader {
       }
     }
     if let node = section["refresh_before"] {
-      if let value = diagnostics.duration(node, section.path("refresh_before")) {
+      if let value = diagnostics.threshold(node, section.path("refresh_before")) {
         lifetimes.refreshBefore = value
       } else {
         isComplete = false
@@ -259,7 +260,7 @@ struct ConfigurationReader {
       do throws(Failure) {
         let identity = try Identity(
           name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
-          refreshBefore: lifetimes.refreshBefore, deliveries: deliveries, access: access,
+          refreshBefore: lifetimes.threshold, deliveries: deliveries, access: access,
           hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
         if let warning = identity.shortWindowWarning {
           diagnostics.warn(section.location, "\(section.name): \(warning)")
@@ -296,7 +297,7 @@ struct ConfigurationReader {
     }
     guard
       let fault = Identity.fault(
-        inRefreshBefore: lifetimes.refreshBefore, lifetime: lifetimes.lifetime)
+        inRefreshBefore: lifetimes.threshold, lifetime: lifetimes.lifetime)
     else { return false }
     if let node = refreshBefore ?? lifetime {
       diagnostics.error(node.location, "\(section.name).\(fault)")

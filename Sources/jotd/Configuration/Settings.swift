@@ -28,7 +28,10 @@ extension Settings {
 /// How long tokens live, where an identity does not say otherwise.
 struct Lifetimes {
   var lifetime = Duration.seconds(24 * 3600)
-  var refreshBefore = Duration.seconds(3600)
+  var refreshBefore = Threshold.span(.seconds(3600))
+
+  /// The threshold of a token that lives as long as these say.
+  var threshold: Duration { refreshBefore.span(of: lifetime) }
 }
 
 /// What `socket:` says.

@@ -52,6 +52,16 @@ extension Diagnostics {
     return value
   }
 
+  func threshold(_ node: YAMLNode, _ name: @autoclosure () -> String) -> Threshold? {
+    guard case .scalar(let text, _) = node.content, let value = Threshold(text) else {
+      return refuse(
+        node, name(),
+        "a time span as in systemd.time(7), such as 1h or 90s, or a share of the lifetime below "
+          + "100%, such as 20%")
+    }
+    return value
+  }
+
   /// Three or four octal digits, quoted or not.
   func mode(_ node: YAMLNode, _ name: @autoclosure () -> String) -> UInt16? {
     guard case .scalar(let text, _) = node.content, (3...4).contains(text.utf8.count),
