@@ -741,7 +741,7 @@ MUTATIONS = [
      ["test_places.py::test_jotd_does_not_overwrite_what_it_reads_in_memory_either"]),
     (CONFIGURED, "nothing is mounted over a name in memory",
      "jotd/Preflight/FolderInspection.swift",
-     "areAny(on: device) || mounts.hasPoints(in: resolvedPath)", "areAny(on: device)",
+     "areAny(on: device) || mounts.mayHavePoints(in: resolvedPath)", "areAny(on: device)",
      ["test_places.py::test_jotd_does_not_overwrite_what_it_reads_in_memory_either"]),
     (CONFIGURED, "two names of one file are two files", "jotd/Preflight/Preflight.swift",
      "        taken[name] = target.location\n", "",

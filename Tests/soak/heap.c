@@ -1,8 +1,9 @@
 // Preloaded into jotd by the soak: counts what is allocated and not freed. Unlike resident memory
-// this knows neither the machine nor the moment, so that the smallest leak shows in it.
+// this knows neither the machine nor what lies between the blocks, so that small leaks show in it.
 //
-// HEAP_COUNTS is a file of at least one page; its first 16 bytes are the bytes and the blocks that
-// live, as malloc(3) and its kin gave them. Programs that jotd starts do not count.
+// HEAP_COUNTS is a file of at least one page; its first eight bytes are the bytes that live, as
+// malloc(3) and its kin gave them (valloc(3) is nowhere used). Programs that jotd starts count only
+// until they execute.
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -17,17 +18,12 @@ extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_real
     *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
-struct counts {
-    atomic_long bytes, blocks;
-};
 // Counts until the file is there.
-static struct counts early;
-static struct counts *counts = &early;
+static atomic_long early;
+static atomic_long *bytes = &early;
 
 static void add(void *block, long sign) {
-    if (!block) return;
-    atomic_fetch_add(&counts->bytes, sign * (long)malloc_usable_size(block));
-    atomic_fetch_add(&counts->blocks, sign);
+    if (block) atomic_fetch_add(bytes, sign * (long)malloc_usable_size(block));
 }
 
 static void *counted(void *block) {
@@ -51,10 +47,7 @@ void *realloc(void *block, size_t size) {
     long before = block ? (long)malloc_usable_size(block) : 0;
     void *moved = __libc_realloc(block, size);
     if (!moved && size) return NULL;
-    if (block) {
-        atomic_fetch_sub(&counts->bytes, before);
-        atomic_fetch_sub(&counts->blocks, 1);
-    }
+    atomic_fetch_sub(bytes, before);
     return counted(moved);
 }
 
@@ -69,10 +62,10 @@ __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("HEAP_COUNTS");
     int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0) return;
-    struct counts *mapped = mmap(NULL, sizeof *mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    atomic_long *mapped = mmap(NULL, sizeof *mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
-    if (mapped == MAP_FAILED || mapped->blocks) return;
-    mapped->bytes = early.bytes;
-    mapped->blocks = early.blocks;
-    counts = mapped;
+    // A program that jotd started finds that it is counted already.
+    if (mapped == MAP_FAILED || *mapped) return;
+    *mapped = early;
+    bytes = mapped;
 }

@@ -41,6 +41,7 @@ final class MountTable {
       let bytes = try? FileSystem.contents(
         of: "/proc/self/mountinfo", upTo: Limits.mountTableBytes)
     else { return }
+    view.isRead = true
     for line in bytes.split(separator: 0x0a) {
       let fields = line.split(separator: 0x20)
       guard fields.count > 4 else { continue }
@@ -82,12 +83,18 @@ struct MountView: Sendable {
   /// Mounts that are read-only here, of file systems that are not.
   private var readOnly: Set<[UInt8]> = []
   private var points: Set<[UInt8]> = []
+  /// The folders of these.
+  private var foldersOfPoints: Set<Path> = []
+  /// Whether the table could be read.
+  fileprivate(set) var isRead = false
   /// Those of tmpfs and ramfs.
   fileprivate private(set) var inMemory: Set<[UInt8]> = []
 
   /// Notes one line of the table, by its fields: the last of several at one point counts.
   fileprivate mutating func add(_ fields: [ArraySlice<UInt8>], at point: [UInt8]) {
-    points.insert(point)
+    if points.insert(point).inserted {
+      foldersOfPoints.insert(Path(String(decoding: point, as: UTF8.self)).folder)
+    }
     let names = fields[3].split(separator: UInt8(ascii: "/")).map {
       String(decoding: $0, as: UTF8.self)
     }
@@ -121,9 +128,9 @@ struct MountView: Sendable {
   /// Whether it is this process alone for which the folder is read-only (ProtectSystem=).
   func isReadOnlyHere(_ folder: String) -> Bool { readOnly.contains(point(of: folder)) }
 
-  /// Whether a name in `folder`, a path without links, is a mount point.
-  func hasPoints(in folder: String) -> Bool {
-    points.contains { Path(String(decoding: $0, as: UTF8.self)).folder.description == folder }
+  /// Whether a name in `folder`, a path without links, may be a mount point.
+  func mayHavePoints(in folder: String) -> Bool {
+    !isRead || foldersOfPoints.contains(Path(folder))
   }
 
   /// The mount point that a folder is on, by its name.

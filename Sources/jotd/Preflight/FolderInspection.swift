@@ -150,7 +150,7 @@ struct FolderInspection: Sendable {
   /// Whether what jotd reads may be in the folder. Not where all that is there is on one device,
   /// which holds none of it: in memory, and without a mount of one name.
   private func mayHoldFilesRead(_ folder: Folder, on device: UInt64) -> Bool {
-    !folder.isInMemory || filesRead.areAny(on: device) || mounts.hasPoints(in: resolvedPath)
+    !folder.isInMemory || filesRead.areAny(on: device) || mounts.mayHavePoints(in: resolvedPath)
   }
 
   private func refuseFilesRead(
