@@ -1,18 +1,14 @@
 /// What a claims set says from token to token: all but `iat` and `exp`. Compared by its bytes,
 /// which compares all that a token says.
 package struct ClaimsTemplate: Hashable, Sendable {
-  private let user: ByteString
-  package let role: Role
+  package let bearer: Bearer
   /// The configured claims as JSON, each behind a comma.
   private let more: [UInt8]
 
-  package var userID: String { user.text }
-
-  /// `claims` follow the four of the camera service, in their order; none of them may be one of
-  /// the four (the caller has checked).
-  package init(userID: String, role: Role, claims: [JSON.Member]) {
-    user = ByteString(userID)
-    self.role = role
+  /// `claims` follow `user_id` and `role`, if the bearer has them, `iat` and `exp`, in their order;
+  /// none of them may be one of these, and a subject must be among them (the caller has checked).
+  package init(_ bearer: Bearer, claims: [JSON.Member]) {
+    self.bearer = bearer
     var more: [UInt8] = []
     for claim in claims {
       more.append(UInt8(ascii: ","))
@@ -26,7 +22,7 @@ package struct ClaimsTemplate: Hashable, Sendable {
   /// 2262, and the longest lifetime after that is still below 10^10 seconds.
   func canExceed(_ limit: Int, _ algorithm: Algorithm) -> Bool {
     // A byte is written as six at the most, and what is around the claims has less than 100.
-    let most = 100 + 6 * userID.utf8.count + more.count
+    let most = 100 + 6 * bearer.name.utf8.count + more.count
     guard algorithm.tokenBytes(claims: most) > limit else { return false }
     let last = Instant(seconds: 9_999_999_999)
     return algorithm.tokenBytes(claims: payload(issuedAt: last, expiresAt: last).count) > limit
@@ -43,11 +39,15 @@ package struct ClaimsTemplate: Hashable, Sendable {
 
   /// Appends it to `bytes`.
   func append(issuedAt: Instant, expiresAt: Instant, to bytes: inout [UInt8]) {
-    bytes += "{\"user_id\":".utf8
-    JSON.string(userID).append(to: &bytes)
-    bytes += ",\"role\":\"".utf8
-    bytes += role.rawValue.utf8
-    bytes += "\",\"iat\":".utf8
+    bytes.append(UInt8(ascii: "{"))
+    if case .user(let id, let role) = bearer {
+      bytes += "\"user_id\":".utf8
+      JSON.string(id.text).append(to: &bytes)
+      bytes += ",\"role\":\"".utf8
+      bytes += role.rawValue.utf8
+      bytes += "\",".utf8
+    }
+    bytes += "\"iat\":".utf8
     bytes += String(issuedAt.wholeSeconds).utf8
     bytes += ",\"exp\":".utf8
     bytes += String(expiresAt.wholeSeconds).utf8

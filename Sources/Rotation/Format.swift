@@ -22,15 +22,15 @@ package enum Format: Hashable, Sendable {
     case .env(let variable): return Array("\(variable)=".utf8) + token.compact + [0x0a]
     case .header: return Format.headerStart + token.compact + [0x0a]
     case .json:
-      let object = JSON.object([
-        JSON.Member("identity", .string(identity.name)),
-        JSON.Member("token", .string(String(decoding: token.compact, as: UTF8.self))),
-        JSON.Member("user_id", .string(identity.userID)),
-        JSON.Member("role", .string(identity.role.rawValue)),
-        JSON.Member("issued_at", .string(token.issuedAt.rfc3339)),
-        JSON.Member("expires_at", .string(token.expiresAt.rfc3339)),
-        JSON.Member("refresh_at", .string(identity.due(token).rfc3339)),
-      ])
+      let object = JSON.object(
+        [
+          JSON.Member("identity", .string(identity.name)),
+          JSON.Member("token", .string(String(decoding: token.compact, as: UTF8.self))),
+        ] + identity.bearer.members + [
+          JSON.Member("issued_at", .string(token.issuedAt.rfc3339)),
+          JSON.Member("expires_at", .string(token.expiresAt.rfc3339)),
+          JSON.Member("refresh_at", .string(identity.due(token).rfc3339)),
+        ])
       var bytes: [UInt8] = []
       object.append(to: &bytes)
       return bytes + [0x0a]

@@ -16,14 +16,14 @@ package final class Identity: Equatable, Sendable {
   package let access: [AccessRule]
   package let hooks: [Hook]
 
-  /// `claims` are the configured ones, in their order; `algorithm` is what its tokens will be
-  /// signed with. All arguments are checked; the error says what is allowed.
+  /// `claims` are the configured ones, in their order, a subject among them; `algorithm` is what
+  /// its tokens will be signed with. All arguments are checked; the error says what is allowed.
   package init(
-    name: String, userID: String, role: Role, claims: [JSON.Member], lifetime: Duration,
+    name: String, bearer: Bearer, claims: [JSON.Member], lifetime: Duration,
     refreshBefore: Duration, deliveries: [Delivery], access: [AccessRule] = [],
     hooks: [Hook] = [], algorithm: Algorithm
   ) throws(Failure) {
-    if let fault = Identity.fault(inName: name) ?? Identity.fault(inUserID: userID)
+    if let fault = Identity.fault(inName: name) ?? Identity.fault(in: bearer)
       ?? Identity.fault(inLifetime: lifetime)
       ?? Identity.fault(inRefreshBefore: refreshBefore, lifetime: lifetime)
       ?? claims.lazy.compactMap(Identity.fault(inClaim:)).first
@@ -33,7 +33,7 @@ package final class Identity: Equatable, Sendable {
     guard deliveries.count <= Limits.deliveries else {
       throw Failure("an identity has at most \(Limits.deliveries) deliveries")
     }
-    let template = ClaimsTemplate(userID: userID, role: role, claims: claims)
+    let template = ClaimsTemplate(bearer, claims: claims)
     guard !template.canExceed(Limits.tokenBytes, algorithm) else {
       throw Failure("its tokens would be longer than \(Limits.tokenBytes) bytes: leave claims out")
     }
@@ -45,8 +45,7 @@ package final class Identity: Equatable, Sendable {
     self.hooks = hooks
   }
 
-  package var userID: String { claims.userID }
-  package var role: Role { claims.role }
+  package var bearer: Bearer { claims.bearer }
   /// `exp - iat`, whole seconds.
   package var lifetime: Duration { .microseconds(spans.lifetime) }
   /// No token with this much life or less is left in a delivery; below `lifetime`.
@@ -87,20 +86,21 @@ extension Identity {
         + "and begins with a letter or a digit"
   }
 
-  package static func fault(inUserID userID: String) -> String? {
-    if userID.isEmpty { return "user_id must not be empty" }
-    if userID.utf8.count > Limits.userIDBytes {
-      return "user_id is longer than \(Limits.userIDBytes) bytes"
+  package static func fault(in bearer: Bearer) -> String? {
+    let (claim, text) = (bearer.role == nil ? "sub" : "user_id", bearer.name)
+    if text.isEmpty { return "\(claim) must not be empty" }
+    if text.utf8.count > Limits.bearerBytes {
+      return "\(claim) is longer than \(Limits.bearerBytes) bytes"
     }
     // Those of the general category Cc, which is closed (The Unicode Standard, section 4.5).
     // In UTF-8, those above ASCII are 0xc2 and then 0x80 to 0x9f.
-    let bytes = userID.utf8Span.span
+    let bytes = text.utf8Span.span
     for index in bytes.indices {
       let byte = bytes[index]
       let isControl =
         byte < 0x20 || byte == 0x7f
         || (0x80...0x9f).contains(byte) && index > 0 && bytes[index - 1] == 0xc2
-      if isControl { return "user_id must not contain control characters" }
+      if isControl { return "\(claim) must not contain control characters" }
     }
     return nil
   }

@@ -21,8 +21,8 @@ package enum Limits {
   package static let longestLifetime = Duration.seconds(10 * 31_557_600)
   /// Deliveries of one identity: one bit each in the rotator's sets.
   package static let deliveries = 64
-  /// Bytes of a user_id: it travels in every token and every journal entry.
-  package static let userIDBytes = 256
+  /// Bytes of a user_id or subject: it travels in every token and every journal entry.
+  package static let bearerBytes = 256
   /// Bytes of a compact token, minted or verified. Clients send it in one HTTP header, whose
   /// usual bound is 8 KiB; four times that leaves room for generous services.
   package static let tokenBytes = 32 << 10

@@ -1,7 +1,6 @@
 /// The claims of a token that was verified.
 package struct VerifiedClaims: Sendable {
-  package let userID: String
-  package let role: Role
+  package let bearer: Bearer
   package let issuedAt: NumericDate
   package let expiresAt: NumericDate
   /// All claims, in the order of the token.

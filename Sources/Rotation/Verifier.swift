@@ -5,21 +5,30 @@ package struct Verifier {
 
   package init(_ keys: Keys) { self.keys = keys }
 
-  /// The claims of `text` if its signature, its required claims, its times at `now`, and its role
-  /// hold. The algorithm is the key's: none is taken from the token (RFC 8725 section 3.1).
+  /// The claims of `text` if its signature, its required claims, its times at `now`, and the role
+  /// that is required, if one is, hold. The algorithm is the key's: none is taken from the token
+  /// (RFC 8725 section 3.1).
   package func verify(
-    _ text: [UInt8], at now: Instant, requiredRole: Role = .viewer
+    _ text: [UInt8], at now: Instant, requiredRole: Role? = nil
   ) throws(VerificationError) -> VerifiedClaims {
     let token = try CompactToken(parsing: text)
     try checkHeader(token.header)
     try checkSignature(token)
     let claims = try readClaims(token.claims)
     try checkTimes(claims, token.claims["nbf"], at: now)
-    guard claims.role >= requiredRole else {
-      throw VerificationError(
-        .role, "the role is \(claims.role.rawValue), \(requiredRole.rawValue) is required")
-    }
+    try checkRole(claims.bearer, requiredRole)
     return claims
+  }
+
+  private func checkRole(_ bearer: Bearer, _ required: Role?) throws(VerificationError) {
+    guard let required else { return }
+    guard let role = bearer.role else {
+      throw VerificationError(.role, "it has no role, \(required.rawValue) is required")
+    }
+    guard role >= required else {
+      throw VerificationError(
+        .role, "the role is \(role.rawValue), \(required.rawValue) is required")
+    }
   }
 
   /// Throws unless a key of ours can have signed a token with this header.
@@ -54,11 +63,10 @@ package struct Verifier {
     guard case .object(let members) = claims else {
       throw VerificationError(.malformed, "the claims set is not a JSON object")
     }
-    for name in ClaimsTemplate.reserved where claims[name] == nil {
+    // A token of a subject has neither of the two.
+    let isOfSubject = claims["user_id"] == nil && claims["role"] == nil && claims["sub"] != nil
+    for name in isOfSubject ? ["iat", "exp"] : ClaimsTemplate.reserved where claims[name] == nil {
       throw VerificationError(.missingClaim, "the claim \(name) is missing")
-    }
-    guard case .string(let userID)? = claims["user_id"] else {
-      throw VerificationError(.malformed, "the claim user_id is not a string")
     }
     guard let issuedAt = NumericDate(claims["iat"]!) else {
       throw VerificationError(.malformed, "the claim iat is not a number")
@@ -66,13 +74,28 @@ package struct Verifier {
     guard let expiresAt = NumericDate(claims["exp"]!) else {
       throw VerificationError(.malformed, "the claim exp is not a number")
     }
+    let bearer = try isOfSubject ? readSubject(claims) : readUser(claims)
+    return VerifiedClaims(
+      bearer: bearer, issuedAt: issuedAt, expiresAt: expiresAt, all: members)
+  }
+
+  private func readUser(_ claims: JSON) throws(VerificationError) -> Bearer {
+    guard case .string(let id)? = claims["user_id"] else {
+      throw VerificationError(.malformed, "the claim user_id is not a string")
+    }
     guard case .string(let name)? = claims["role"], let role = Role(rawValue: name),
       name.utf8.elementsEqual(role.rawValue.utf8)
     else {
       throw VerificationError(.role, "the role is none of viewer, operator, admin")
     }
-    return VerifiedClaims(
-      userID: userID, role: role, issuedAt: issuedAt, expiresAt: expiresAt, all: members)
+    return .user(ByteString(id), role)
+  }
+
+  private func readSubject(_ claims: JSON) throws(VerificationError) -> Bearer {
+    guard case .string(let subject)? = claims["sub"] else {
+      throw VerificationError(.malformed, "the claim sub is not a string")
+    }
+    return .subject(ByteString(subject))
   }
 
   private func checkTimes(

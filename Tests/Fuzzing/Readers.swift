@@ -110,7 +110,7 @@ private func checkWritten(_ value: JSON) {
       mode: 0o600, inPlace: first & 4 != 0))
   guard
     let identity = try? Identity(
-      name: "a", userID: "u", role: .viewer, claims: [], lifetime: .seconds(86_400),
+      name: "a", bearer: .user(ByteString("u"), .viewer), claims: [], lifetime: .seconds(86_400),
       refreshBefore: .seconds(3_600), deliveries: [delivery], algorithm: .hs256)
   else { fatalError("the identity is right") }
   switch fate(of: content, at: delivery, of: identity) {

@@ -27,7 +27,7 @@ struct ConfigurationTests {
     let found = try #require(settings)
     #expect(found.signing.algorithm == .hs512 && found.signing.encoding == .hex)
     let door = try #require(found.identities.first)
-    #expect((door.name, door.userID, door.role) == ("door", "door-client", .admin))
+    #expect((door.name, door.bearer) == ("door", .user(ByteString("door-client"), .admin)))
     #expect(door.lifetime == .seconds(7_200) && door.refreshBefore == .seconds(1_200))
     #expect(door.hooks == [.reload(unit: "door.service")] && door.access.isEmpty)
     guard case .file(let file)? = door.deliveries.first else {

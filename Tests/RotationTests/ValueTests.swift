@@ -199,7 +199,8 @@ struct ValueTests {
     for padding in 0..<8 {
       for letter in ["u", "\u{2028}", "é"] {
         let identity = try Identity.sample(
-          userID: String(repeating: letter, count: 1 + padding), lifetime: Limits.longestLifetime)
+          bearer: .user(ByteString(String(repeating: letter, count: 1 + padding)), .operator),
+          lifetime: Limits.longestLifetime)
         let now = Instant(seconds: 9_223_372_036)
         let longest = sampleToken(identity, at: now).compact.count
         #expect(identity.claims.canExceed(longest - 1, .hs256))

@@ -274,7 +274,7 @@ def test_bash_completes_for_real(query, tmp_path):
 
 @pytest.mark.parametrize("command, defaults", [
     ("run", ["/etc/jotd/jotd.yaml"]), ("status", ["/run/jotd/jotd.sock", "/etc/jotd/jotd.yaml"]),
-    ("mint", ["24h", "HS256", "utf8"]), ("refresh", ["24h", "1h"]), ("verify", ["viewer"])])
+    ("mint", ["24h", "HS256", "utf8"]), ("refresh", ["24h", "1h"]), ("verify", ["any token"])])
 def test_help_says_what_holds_without_an_option(command, defaults):
     text = " ".join(jotd(command, "--help").stdout.split())
     for default in defaults:

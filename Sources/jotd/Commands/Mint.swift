@@ -6,11 +6,11 @@ struct Mint: ParsableCommand {
     abstract: "Make one token, without a daemon, and print it.",
     discussion: "The secret comes from the configuration, or from --secret-file or --secret-env.")
 
-  @Option(help: "Whom the token speaks for.")
-  var userID: String
+  @Option(help: "Whom the token speaks for; without --role, --claim sub=... says so.")
+  var userID: String?
 
   @Option(help: "What it allows: viewer, operator or admin.")
-  var role: Role
+  var role: Role?
 
   @OptionGroup var lifetimes: LifetimeOptions
 
@@ -25,17 +25,27 @@ struct Mint: ParsableCommand {
   @OptionGroup var key: KeyOptions
 
   func validate() throws {
-    if let fault = Identity.fault(inUserID: userID) {
-      throw ValidationError("--user-id: \(fault).")
+    let bearer = try bearer(try members())
+    if let fault = Identity.fault(in: bearer) {
+      throw ValidationError("\(bearer.role == nil ? "--claim" : "--user-id"): \(fault).")
     }
-    _ = try members()
   }
 
   func run() throws {
     let (signer, defaults) = try key.load()
     let lifetime = lifetimes.value ?? defaults.lifetime
-    let template = ClaimsTemplate(userID: userID, role: role, claims: try members())
-    try printToken(template, lifetime, signer)
+    let claims = try members()
+    try printToken(ClaimsTemplate(try bearer(claims), claims: claims), lifetime, signer)
+  }
+
+  private func bearer(_ claims: [JSON.Member]) throws -> Bearer {
+    if let userID, let role { return .user(ByteString(userID), role) }
+    guard userID == nil, role == nil, let subject = Bearer(subjectIn: claims) else {
+      throw ValidationError(
+        "Say whom the token speaks for: --user-id and --role, or --claim sub=... for verifiers "
+          + "that know neither.")
+    }
+    return subject
   }
 
   private func members() throws -> [JSON.Member] {

@@ -58,7 +58,6 @@ struct Refresh: ParsableCommand {
     }
     printNote("refreshed: \(left.approximate) were left, now \(lifetime.timeSpan)")
     let others = claims.all.filter { !ClaimsTemplate.reserved.contains($0.name) }
-    try printToken(
-      ClaimsTemplate(userID: claims.userID, role: claims.role, claims: others), lifetime, signer)
+    try printToken(ClaimsTemplate(claims.bearer, claims: others), lifetime, signer)
   }
 }

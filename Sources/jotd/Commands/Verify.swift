@@ -10,8 +10,8 @@ struct Verify: ParsableCommand {
       malformed, missing_claim, role and not_yet_valid.
       """)
 
-  @Option(help: "The least role that will do.")
-  var requiredRole: Role = .viewer
+  @Option(help: "The least role that will do (default: any token will, also one without a role).")
+  var requiredRole: Role?
 
   @Flag(help: "Print the result as JSON.")
   var json = false
@@ -33,7 +33,8 @@ struct Verify: ParsableCommand {
         return printLine(JSON.object(result).text)
       }
       printLine(
-        "valid: \(JSON.string(claims.userID).text), \(claims.role.rawValue), "
+        "valid: \(JSON.string(claims.bearer.name).text), "
+          + (claims.bearer.role.map { "\($0.rawValue), " } ?? "")
           + (claims.expiresAt.isInCalendar
             ? "expires \(claims.expiresAt.instant.rfc3339), "
               + "in \((claims.expiresAt.instant - now).approximate)"

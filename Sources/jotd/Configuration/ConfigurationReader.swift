@@ -236,15 +236,10 @@ struct ConfigurationReader {
         node, "identities.\(diagnostics.step(name))", keys: ConfigurationReader.identityKeys,
         diagnostics)
     else { return false }
-    let userID = section.required("user_id", "whom the token speaks for").flatMap {
-      diagnostics.string($0, section.path("user_id"))
-    }
-    let role = section.required("role", "viewer, operator or admin").flatMap {
-      diagnostics.choice($0, section.path("role"), of: ConfigurationReader.roles)
-    }.flatMap(Role.init(rawValue:))
     var lifetimes = defaults
     let hasLifetimes = readLifetimes(section, into: &lifetimes)
     let claims = section["claims"].map { diagnostics.claims($0, section.path("claims")) } ?? []
+    let (bearer, userID) = readBearer(section, claims)
     let deliveries = readDeliveries(section)
     var (access, hooks): ([AccessRule], [Hook]) = ([], [])
     if let node = section["allow"] {
@@ -256,10 +251,10 @@ struct ConfigurationReader {
       hookLocations[name] = node.items.map(\.location)
     }
     var failure: Failure?
-    if let userID, let role, hasLifetimes, let claims {
+    if let bearer, hasLifetimes, let claims {
       do throws(Failure) {
         let identity = try Identity(
-          name: name, userID: userID, role: role, claims: claims, lifetime: lifetimes.lifetime,
+          name: name, bearer: bearer, claims: claims, lifetime: lifetimes.lifetime,
           refreshBefore: lifetimes.threshold, deliveries: deliveries, access: access,
           hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
         if let warning = identity.shortWindowWarning {
@@ -270,20 +265,41 @@ struct ConfigurationReader {
       } catch { failure = error }
     }
     // Each of them is asked, because each reports.
-    let isUserIDWrong = reportUserID(userID, section)
+    let isBearerWrong = reportBearer(bearer ?? userID.map { .user($0, .viewer) }, section)
     let areSpansWrong = hasLifetimes && reportLifetimes(lifetimes, section)
-    let isElsewhere = isUserIDWrong || areSpansWrong || Identity.fault(inName: name) != nil
+    let isElsewhere = isBearerWrong || areSpansWrong || Identity.fault(inName: name) != nil
     if let failure, !isElsewhere {
       diagnostics.error(section.location, "\(section.name): \(failure)")
     }
     return false
   }
 
-  /// Whether a `user_id` is wrong: then that is reported where it stands.
-  private func reportUserID(_ userID: String?, _ section: Section) -> Bool {
-    guard let userID, let fault = Identity.fault(inUserID: userID) else { return false }
-    let location = section["user_id"]?.location ?? section.location
-    diagnostics.error(location, "\(section.path("user_id")): \(fault)")
+  /// Whom an identity's tokens speak for: nil after an error. A user of the camera service where
+  /// `user_id` or `role` is given, and then also the user id alone, as far as it could be read.
+  private func readBearer(
+    _ section: Section, _ claims: [JSON.Member]?
+  ) -> (Bearer?, userID: ByteString?) {
+    if section["user_id"] == nil, section["role"] == nil {
+      // Among claims that are wrong, the subject may be.
+      guard let claims else { return (nil, nil) }
+      if let subject = Bearer(subjectIn: claims) { return (subject, nil) }
+    }
+    let userID = section.required(
+      "user_id", "whom the token speaks for (or neither it nor role, and claims: { sub: ... })"
+    ).flatMap { diagnostics.string($0, section.path("user_id")) }.map(ByteString.init)
+    let role = section.required("role", "viewer, operator or admin").flatMap {
+      diagnostics.choice($0, section.path("role"), of: ConfigurationReader.roles)
+    }.flatMap(Role.init(rawValue:))
+    guard let userID, let role else { return (nil, userID) }
+    return (.user(userID, role), userID)
+  }
+
+  /// Whether a user id or a subject is wrong: then that is reported where it stands.
+  private func reportBearer(_ bearer: Bearer?, _ section: Section) -> Bool {
+    guard let bearer, let fault = Identity.fault(in: bearer) else { return false }
+    let key = bearer.role == nil ? "claims" : "user_id"
+    diagnostics.error(
+      section[key]?.location ?? section.location, "\(section.path(key)): \(fault)")
     return true
   }
 

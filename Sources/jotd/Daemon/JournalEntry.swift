@@ -41,12 +41,17 @@ struct JournalEntry {
       switch source {
       case .field(let name, let value): [(name, value)]
       case .token(let token):
-        [
-          ("JOTD_IDENTITY", token.identity), ("JOTD_USER_ID", token.userID),
-          ("JOTD_ROLE", token.role.rawValue), ("JOTD_EXPIRES_AT", token.expiresAt.rfc3339),
-          ("JOTD_KEY_ID", token.origin.description),
+        [("JOTD_IDENTITY", token.identity)] + JournalEntry.fields(of: token.bearer) + [
+          ("JOTD_EXPIRES_AT", token.expiresAt.rfc3339), ("JOTD_KEY_ID", token.origin.description),
         ]
       }
+    }
+  }
+
+  private static func fields(of bearer: Bearer) -> [(name: String, value: String)] {
+    switch bearer {
+    case .user(let id, let role): [("JOTD_USER_ID", id.text), ("JOTD_ROLE", role.rawValue)]
+    case .subject(let subject): [("JOTD_SUBJECT", subject.text)]
     }
   }
 
@@ -82,8 +87,8 @@ struct JournalEntry {
         JournalEntry(
           .info, "8d654dd63a64492a86d8675068808164",
           joined(
-            token.identity, ": new token for ", token.userID, " (", token.role.rawValue,
-            "), expires ", token.expiresAt.rfc3339, ", next rotation ", token.refreshAt.rfc3339)
+            token.identity, ": new token for ", token.bearer.description, ", expires ",
+            token.expiresAt.rfc3339, ", next rotation ", token.refreshAt.rfc3339)
         ).about(token)
       case .kept(let token):
         JournalEntry(

@@ -133,7 +133,7 @@ final class QueryService: Sendable {
       throw Problem(
         .badRequest, "the form must have one field token, and required_role at most once")
     }
-    var required = Role.viewer
+    var required: Role?
     if let name = roles.first?.value {
       guard let role = Role(rawValue: name) else {
         throw Problem(.badRequest, "required_role must be viewer, operator or admin")

@@ -52,16 +52,13 @@ extension IdentityStatus {
       .string(delivery.path.description)
     }
     return .object(
-      [
-        JSON.Member("identity", .string(identity.name)),
-        JSON.Member("user_id", .string(identity.userID)),
-        JSON.Member("role", .string(identity.role.rawValue)),
-      ] + summary(at: now) + [
-        JSON.Member("lifetime_seconds", .seconds(identity.lifetime)),
-        JSON.Member("refresh_before_seconds", .seconds(identity.refreshBefore)),
-        JSON.Member("key_id", token.map { .string($0.origin.description) } ?? .null),
-        JSON.Member("deliveries", .array(deliveries)),
-      ])
+      [JSON.Member("identity", .string(identity.name))] + identity.bearer.members
+        + summary(at: now) + [
+          JSON.Member("lifetime_seconds", .seconds(identity.lifetime)),
+          JSON.Member("refresh_before_seconds", .seconds(identity.refreshBefore)),
+          JSON.Member("key_id", token.map { .string($0.origin.description) } ?? .null),
+          JSON.Member("deliveries", .array(deliveries)),
+        ])
   }
 }
 

@@ -331,7 +331,10 @@ extension SimulatedHost {
       let count = min(free.count, Int.random(in: 0...2, using: &random))
       made.append(
         try Identity.sample(
-          name: name, userID: random.chance(0.9) ? "u" : "v", lifetime: .seconds(life),
+          name: name,
+          bearer: random.chance(0.9)
+            ? .user(ByteString("u"), .operator) : .subject(ByteString("v")),
+          lifetime: .seconds(life),
           refreshBefore: .milliseconds(life * 1000 / [3, 4, 24].randomElement(using: &random)!),
           paths: Array(free.prefix(count))))
       free.removeFirst(count)
@@ -536,7 +539,7 @@ extension Identity {
   /// The same for other callers.
   func allowing(_ user: Int) throws -> Identity {
     try .sample(
-      name: name, userID: userID, lifetime: lifetime, refreshBefore: refreshBefore,
+      name: name, bearer: bearer, lifetime: lifetime, refreshBefore: refreshBefore,
       paths: deliveries.map(\.path.description), access: [.user(UInt32(user))])
   }
 

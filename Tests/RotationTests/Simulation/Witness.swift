@@ -259,7 +259,7 @@ extension Witness {
   ) throws {
     guard
       let identity = identities.first(where: { $0.deliveries.contains { $0.path == path } }),
-      held.userID == identity.userID
+      held.bearer == identity.bearer.name
     else { throw Violation("\(path) is to hold another identity's token") }
     guard failed[path]?.bytes == held.bytes else { return }
     try endPause(identity.name, at: clock.time)
@@ -311,7 +311,7 @@ extension Witness {
         guard let held = places[path] else {
           throw Violation("\(path) of \(identity.name) holds no token")
         }
-        guard held.userID == identity.userID else {
+        guard held.bearer == identity.bearer.name else {
           throw Violation("\(path) holds another token than \(identity.name)'s")
         }
         try check(held.token, of: identity, path.description, clock, keyID)

@@ -7,7 +7,7 @@ import Glibc
 let count = Int(CommandLine.arguments.dropFirst().first ?? "") ?? 100_000
 let signer = try HMACSigner(try Secret.random(), .hs256)
 let templates = (0..<1_000).map {
-  ClaimsTemplate(userID: "user-\($0)", role: .operator, claims: [])
+  ClaimsTemplate(.user(ByteString("user-\($0)"), .operator), claims: [])
 }
 var minter = Minter()
 var bytes = 0
