@@ -168,6 +168,7 @@ bench-programs: build
 	@gcc -O2 -Wall -o $(BENCH)/mint-c Tests/bench/peers/mint.c -lcrypto
 	@gcc -O2 -Wall -o $(BENCH)/deliver-c Tests/bench/peers/deliver.c
 	@gcc -O2 -Wall -o $(BENCH)/ask-c Tests/bench/peers/ask.c
+	@gcc -O2 -Wall -o $(BENCH)/watch-c Tests/bench/peers/watch.c
 	@GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(CURDIR)/.build-bench/go \
 	  go build -o $(BENCH)/mint-go Tests/bench/peers/mint.go
 	@[ -x $(BENCH)/nginx ] || (cd .build-bench && apt-get download -qq nginx && \

@@ -45,6 +45,8 @@ int main(int argc, char **argv) {
     return fprintf(stderr, "ask SOCKET PATH SECONDS\n"), 64;
   char request[512];
   int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", argv[2]);
+  if (size >= (int)sizeof request)
+    return fprintf(stderr, "the path is too long\n"), 64;
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   snprintf(address.sun_path, sizeof address.sun_path, "%s", argv[1]);
   int events = epoll_create1(0);
