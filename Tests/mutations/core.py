@@ -189,6 +189,7 @@ MUTATIONS = [
     ("delivered everywhere is said too early", DELIVERING,
      "if isDelivered { completeRotation(&agenda) }", "completeRotation(&agenda)", "lacks it"),
     ("an event shows a token", "TokenSummary",
-     "userID = identity.userID",
-     "userID = String(decoding: token.compact, as: UTF8.self)", "token bytes"),
+     "bearer = identity.bearer",
+     "bearer = .subject(ByteString(String(decoding: token.compact, as: UTF8.self)))",
+     "token bytes"),
 ]

@@ -781,7 +781,7 @@ MUTATIONS = [
      "guard name.utf8.elementsEqual(expected.utf8) else {",
      "guard name.utf8.elementsEqual(expected.utf8) || name == \"none\" else {", WHY),
     (VERDICTS, "roles are not compared", "Rotation/Verifier.swift",
-     "guard claims.role >= requiredRole else {", "guard claims.role >= .viewer else {",
+     "guard role >= required else {", "guard role >= .viewer else {",
      ["test_tokens.py::test_roles_include_those_below"]),
     (VERDICTS, "tokens may be longer", "Rotation/CompactToken.swift",
      "guard text.count <= Limits.tokenBytes else {",
