@@ -5,4 +5,9 @@ package struct VerifiedClaims: Sendable {
   package let expiresAt: NumericDate
   /// All claims, in the order of the token.
   package let all: [JSON.Member]
+
+  /// `exp - iat`. Each may stand at an end of what 64 bits hold; a `Duration` has 128.
+  package var lifetime: Duration {
+    .microseconds(expiresAt.instant.microseconds) - .microseconds(issuedAt.instant.microseconds)
+  }
 }

@@ -55,14 +55,13 @@ final class SimulatedSigner: Signer {
 extension Identity {
   static func sample(
     name: String = "a", bearer: Bearer = .user(ByteString("user"), .operator),
-    lifetime: Duration = .seconds(86_400),
-    refreshBefore: Duration = .seconds(3_600), paths: [String] = [], access: [AccessRule] = []
+    lifetime: Duration = .seconds(86_400), refreshBefore: Duration = .seconds(3_600),
+    paths: [String] = [], access: [AccessRule] = []
   ) throws -> Identity {
     try Identity(
       name: name, bearer: bearer, claims: bearer.role == nil ? bearer.members : [],
       lifetime: lifetime, refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample),
-      access: access,
-      algorithm: .hs256)
+      access: access, algorithm: .hs256)
   }
 }
 

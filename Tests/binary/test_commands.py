@@ -57,6 +57,10 @@ def test_refresh_takes_a_share_of_the_tokens_own_life(home):
         new = jotd("refresh", "--config", home.config, *more, old).stdout.strip()
         assert (new != old) == is_due, (life, left, more)
         assert life_of(new) == (3 * 3600 if is_due else life)
+    for end in (1e300, 9e15, 1e13):
+        old = sign(HEADER, good(iat=-end, exp=end), SECRET)
+        done = jotd("refresh", "--config", home.config, old)
+        assert done.stdout.strip() == old and "not due" in done.stderr
     for share in ("100%", "-1%", "20 %", "%"):
         done = jotd("refresh", "--config", home.config, f"--refresh-before={share}", old, expect=64)
         assert "below 100%" in done.stderr and done.stdout == ""

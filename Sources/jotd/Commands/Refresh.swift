@@ -43,7 +43,7 @@ struct Refresh: ParsableCommand {
     }
     let left = claims.expiresAt.instant - now
     let refreshBefore = refreshBefore.flatMap(Threshold.init) ?? defaults.refreshBefore
-    let threshold = refreshBefore.span(of: claims.expiresAt.instant - claims.issuedAt.instant)
+    let threshold = refreshBefore.span(of: claims.lifetime)
     let lifetime = lifetimes.value ?? defaults.lifetime
     let next = refreshBefore.span(of: lifetime)
     guard next < lifetime else {

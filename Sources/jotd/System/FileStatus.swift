@@ -16,13 +16,6 @@ struct FileStatus: Equatable {
   let links: UInt64
   let device: UInt64
   let inode: UInt64
-
-  /// The same for all names of a file, and for no other file.
-  struct ID: Hashable, Sendable {
-    let device: UInt64
-    let inode: UInt64
-  }
-
   /// Times of the last change of content and of the rest, in nanoseconds since 1970.
   let modified: Int64
   let changed: Int64
@@ -47,6 +40,12 @@ struct FileStatus: Equatable {
     inode = UInt64(found.st_ino)
     modified = linux_nanoseconds(found.st_mtim)
     changed = linux_nanoseconds(found.st_ctim)
+  }
+
+  /// The same for all names of a file, and for no other file.
+  struct ID: Hashable, Sendable {
+    let device: UInt64
+    let inode: UInt64
   }
 
   var id: ID { ID(device: device, inode: inode) }
