@@ -1,6 +1,6 @@
-import Rotation
 import Testing
 
+@testable import Rotation
 @testable import jotd
 
 /// From an event to what the journal has of it.
@@ -21,6 +21,27 @@ struct JournalEntryTests {
     let other = JournalEntry(
       .deliveryFailed(identity: "door", path: Path("/run/out/a"), failure, holdsToken: false))
     #expect(other.message.contains("Its readers have no token there"))
+  }
+
+  @Test func aTokensFieldsNameWhomItSpeaksFor() throws {
+    func fields(_ bearer: Bearer) throws -> [String: String] {
+      let identity = try Identity(
+        name: "gate", bearer: bearer, claims: bearer.role == nil ? bearer.members : [],
+        lifetime: .seconds(60), refreshBefore: .seconds(10), deliveries: [], algorithm: .hs256)
+      let token = Token(
+        compact: [], issuedAt: moment, expiresAt: moment, origin: .key(KeyID("zero")))
+      let entry = JournalEntry(.rotated(TokenSummary(token, of: identity)))
+      return Dictionary(uniqueKeysWithValues: entry.fields.map { ($0.name, $0.value) })
+    }
+    let user = try fields(.user(ByteString("u"), .admin))
+    #expect((user["JOTD_USER_ID"], user["JOTD_ROLE"]) == ("u", "admin"))
+    #expect(user["JOTD_SUBJECT"] == nil)
+    let subject = try fields(.subject(ByteString("s")))
+    #expect(subject["JOTD_SUBJECT"] == "s")
+    #expect((subject["JOTD_USER_ID"], subject["JOTD_ROLE"]) == (nil, nil))
+    for found in [user, subject] {
+      #expect((found["JOTD_IDENTITY"], found["JOTD_KEY_ID"]) == ("gate", "zero"))
+    }
   }
 
   @Test func numbersHaveTheirWords() {
