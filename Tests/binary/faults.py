@@ -88,13 +88,14 @@ THREADS = listed("""- clone3 1 1..2
 - rt_sigprocmask 1 2
 - set_robust_list 1
 - rseq 1""")
-# The last are for memory, of threads that wait or end, and of the watch on the folders and its
-# thread, without which a delivery is made all the same: a host that has given all its watches to
-# others gives none (fs.inotify.max_user_instances).
+# The last are for memory, of threads that wait or end, and of the watches on folders and their
+# threads, without which a delivery is made all the same: a host that has given all its watches to
+# others gives none (fs.inotify.max_user_instances). The secret's watch follows its path again
+# (readlink) after each change beside it, as the query socket's coming is one at the start.
 KNOWN = {*(name if isinstance(name, str) else name[1] for name in ERRORS),
          *(name for _, name, _ in UNFAILING), "ioctl", "gettid", "brk", "mmap", "munmap",
          "mprotect", "madvise", "exit", "restart_syscall", "sched_yield",
-         "clock_nanosleep", "inotify_add_watch", "prctl", "setpriority"}
+         "clock_nanosleep", "inotify_add_watch", "readlink", "prctl", "setpriority"}
 # What may end the process, to be started again. The C library and libdispatch give up when a futex
 # does not wake, a descriptor of theirs is none, or a thread cannot be set up; and a daemon
 # without its timer had better end than sleep on.
