@@ -50,13 +50,21 @@ package struct Verifier {
     }
   }
 
-  /// Throws unless a key of ours signed `token`.
-  func checkSignature(_ token: CompactToken) throws(VerificationError) {
-    do throws(Failure) {
-      for key in keys.verifying
-      where try key.verifies(token.signature, of: token.signingInput) { return }
-    } catch { throw VerificationError(.signature, "the signature could not be checked: \(error)") }
-    throw VerificationError(.signature, "signed with another key, or changed since")
+  private func checkSignature(_ token: CompactToken) throws(VerificationError) {
+    let isSigned: Bool
+    do throws(Failure) { isSigned = try self.isSigned(token) } catch {
+      throw VerificationError(.signature, "the signature could not be checked: \(error)")
+    }
+    guard isSigned else {
+      throw VerificationError(.signature, "signed with another key, or changed since")
+    }
+  }
+
+  /// Whether a key of ours signed `token`. Throws when that cannot be told.
+  func isSigned(_ token: CompactToken) throws(Failure) -> Bool {
+    for key in keys.verifying
+    where try key.verifies(token.signature, of: token.signingInput) { return true }
+    return false
   }
 
   private func readClaims(_ claims: JSON) throws(VerificationError) -> VerifiedClaims {

@@ -357,6 +357,21 @@ struct RotatorTests {
     #expect(!kept, "/b holds another token")
   }
 
+  @Test func aSignatureThatCannotBeCheckedIsNotAnotherKeys() throws {
+    let signer = SimulatedSigner(0)
+    let identity = try Identity.sample(paths: ["/a"])
+    var rotator = Stepped(signer)
+    rotator.configure([identity], at: start)
+    let look = try #require(rotator.take().jobs.first)
+    signer.isBroken = true
+    let token = sampleToken(identity, at: start - .seconds(60))
+    rotator.step(
+      .ended([(look.id, .found(.file(token.compact, isAsConfigured: true)))]), at: start)
+    let events = rotator.take().events
+    #expect(!events.contains { if case .keyChanged = $0 { true } else { false } })
+    #expect(events.contains { if case .mintFailed = $0 { true } else { false } })
+  }
+
   @Test func whoAskedIsAnsweredWhenANewKeyCannotSign() throws {
     var (rotator, _) = try delivered()
     rotator.step(.touched([Path("/a")]), at: start + .seconds(9))

@@ -110,6 +110,10 @@ MUTATIONS = [
      "token.issuedAt <= now\n"
      "      && freshness(ofTokenExpiring: token.expiresAt, at: now) == .fresh\n",
      "token.issuedAt <= now\n", "said to be kept, and is not fresh"),
+    ("a signature that cannot be checked is another key's", LOOKING,
+     "try? verifier.isSigned(parsed) else { return nil }",
+     "try? verifier.isSigned(parsed) else { return .ofAnotherKey }",
+     "is said to be new and is not"),
     ("the other deliveries are not looked at", LOOKING,
      "guard holders == identity.lastingPositions,\n      identity", "guard identity",
      "lacks it|not so|holds"),

@@ -193,7 +193,7 @@ extension SimulatedHost {
     } else if let path = jobs.filter(\.isLook).randomElement(using: &random)?.job.delivery.path {
       note("\(path) is lost")
       places[path] = nil
-      witness.excuse(path, until: clock.time + Witness.moment)
+      witness.lose(path, at: clock.time)
     }
     try reload()
   }
@@ -227,6 +227,7 @@ extension SimulatedHost {
     rotator = Rotator(keys: Keys(signing: signer))
     let issued = wereFresh.map { places[$0.lasting[0].path]!.token.issuedAt }
     witness.restart(at: clock.time)
+    let (began, canSign) = (clock.now, signerBroken <= clock.time)
     try step(.configured(identities, Keys(signing: signer)))
     while let end = jobs.filter({ $0.isLook && $0.end != nil }).map({ endOf($0) }).min() {
       clock.pass(to: end)
@@ -234,12 +235,10 @@ extension SimulatedHost {
     }
     // And does not churn.
     for (identity, before) in zip(wereFresh, issued)
-    where signerBroken <= clock.time
-      && !identity.lasting.contains(where: { isOutOfOrder($0.path) })
-    {
+    where canSign && !identity.lasting.contains(where: { isOutOfOrder($0.path) }) {
       let due = identity.due(sampleToken(identity, at: before))
       guard
-        due <= clock.now || before > clock.now
+        due <= clock.now || before > began
           || witness.board[identity.name]?.token?.issuedAt == before
       else {
         throw Violation("\(identity.name) was minted anew by a restart")
@@ -257,7 +256,7 @@ extension SimulatedHost {
       note("\(path) is lost, which is noticed")
       // Or only that much happens in its folder.
       let others = identities.flatMap(\.deliveries).map(\.path).filter { _ in random.chance(0.3) }
-      witness.excuse(path, until: clock.time + Witness.moment)
+      witness.lose(path, at: clock.time)
       witness.forgetPaces()
       try step(.touched(Set([path, Path("/stranger")] + others)))
     } else {
@@ -448,6 +447,7 @@ extension SimulatedHost {
       if running.end == nil { witness.excuse(path, until: clock.time + Witness.moment) }
       var outcome = Outcome.done
       if running.isLook {
+        witness.find(path)
         outcome = .found(look(at: path))
       } else if let end = broken[path], end > clock.time {
         outcome = .failed(Failure("\(path) is broken"))

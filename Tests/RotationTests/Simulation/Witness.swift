@@ -25,7 +25,12 @@ struct Witness {
   var excuses: [Path: Int64] = [:]
   /// Places with something that the running process cannot know of.
   var abandoned: Set<Path> = []
+  /// Places whose token somebody took away, until another is written there; and whether a job came
+  /// back from there since: before that, nobody can know.
+  private(set) var lost: [Path: Bool] = [:]
 
+  /// The key that was last reported as changed.
+  var keyID: KeyID?
   /// What is put up for the query socket.
   private(set) var board: [String: IdentityStatus] = [:]
   /// The last tries that failed: at places, and at minting for identities.
@@ -84,6 +89,15 @@ extension Witness {
   mutating func excuse(_ path: Path, until end: Int64) {
     excuses[path] = max(excuses[path] ?? 0, end)
   }
+
+  /// Somebody takes away what is at `path`.
+  mutating func lose(_ path: Path, at time: Int64) {
+    lost[path] = false
+    excuse(path, until: time + Witness.moment)
+  }
+
+  /// A look at `path` comes back.
+  mutating func find(_ path: Path) { if lost[path] != nil { lost[path] = true } }
 
   /// Nobody knows of what was left at `path`.
   mutating func abandon(_ path: Path) { abandoned.insert(path) }
@@ -210,6 +224,7 @@ extension Witness {
     let path = job.delivery.path
     failed[path] = nil
     abandoned.remove(path)
+    lost[path] = nil
   }
 
   /// What is put up changes; says whether anything was done.
@@ -375,6 +390,7 @@ extension Witness {
       where
         (status.isMissing || status.token == nil
         || status.identity.lasting.contains { places[$0.path] == nil })
+        && !status.identity.lasting.contains(where: { lost[$0.path] != nil })
         && !troubled.contains(status.identity.name)
       {
         throw Violation("ready, and \(status.identity.name) is not delivered")
