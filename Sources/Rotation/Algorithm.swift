@@ -24,14 +24,12 @@ extension Algorithm {
     }
   }
 
-  /// Bytes of a compact token with a claims set of `claims` bytes.
-  func tokenBytes(claims: Int) -> Int {
-    header.count + Base64URL.digits(for: claims) + 1 + Base64URL.digits(for: hashBytes)
-  }
+  private static let headers = allCases.map { header($0.rawValue, "JWT") }
 
-  private static let headers = allCases.map { algorithm in
+  /// `{"alg":ALGORITHM,"typ":TYPE}` in base64url, and the period after it.
+  static func header(_ algorithm: String, _ type: String) -> [UInt8] {
     var text: [UInt8] = []
-    Base64URL.append(Array(#"{"alg":"\#(algorithm.rawValue)","typ":"JWT"}"#.utf8), to: &text)
+    Base64URL.append(Array(#"{"alg":"\#(algorithm)","typ":"\#(type)"}"#.utf8), to: &text)
     return text + [UInt8(ascii: ".")]
   }
 }

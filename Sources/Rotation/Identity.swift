@@ -7,7 +7,7 @@ package final class Identity: Equatable, Sendable {
   /// `[a-z0-9][a-z0-9._-]{0,63}`.
   package let name: String
   /// What its tokens say.
-  package let claims: ClaimsTemplate
+  package let template: TokenTemplate
   /// In microseconds: a `Duration` counts in 128 bits.
   private let spans: (lifetime: Int64, refreshBefore: Int64)
   package let deliveries: [Delivery]
@@ -16,36 +16,39 @@ package final class Identity: Equatable, Sendable {
   package let access: [AccessRule]
   package let hooks: [Hook]
 
-  /// `claims` are the configured ones, in their order, a subject among them; `algorithm` is what
-  /// its tokens will be signed with. All arguments are checked; the error says what is allowed.
+  /// `claims` are the configured ones, in their order, a subject among them; `type` is the header's
+  /// `typ`, `JWT` without it; `algorithm` is what its tokens will be signed with. All arguments are
+  /// checked; the error says what is allowed.
   package init(
-    name: String, bearer: Bearer, claims: [JSON.Member], lifetime: Duration,
-    refreshBefore: Duration, deliveries: [Delivery], access: [AccessRule] = [],
+    name: String, bearer: Bearer, claims: [JSON.Member], type: String? = nil,
+    hasTokenID: Bool = false, lifetime: Duration, refreshBefore: Duration, deliveries: [Delivery],
+    access: [AccessRule] = [],
     hooks: [Hook] = [], algorithm: Algorithm
   ) throws(Failure) {
     if let fault = Identity.fault(inName: name) ?? Identity.fault(in: bearer)
       ?? Identity.fault(inLifetime: lifetime)
       ?? Identity.fault(inRefreshBefore: refreshBefore, lifetime: lifetime)
-      ?? claims.lazy.compactMap(Identity.fault(inClaim:)).first
+      ?? claims.lazy.compactMap({ Identity.fault(inClaim: $0, hasTokenID: hasTokenID) }).first
+      ?? type.flatMap(Identity.fault(inType:))
     {
       throw Failure(fault)
     }
     guard deliveries.count <= Limits.deliveries else {
       throw Failure("an identity has at most \(Limits.deliveries) deliveries")
     }
-    let template = ClaimsTemplate(bearer, claims: claims)
+    let template = TokenTemplate(bearer, type: type, hasID: hasTokenID, claims: claims)
     guard !template.canExceed(Limits.tokenBytes, algorithm) else {
       throw Failure("its tokens would be longer than \(Limits.tokenBytes) bytes: leave claims out")
     }
     self.name = name
-    self.claims = template
+    self.template = template
     spans = (lifetime.microseconds, refreshBefore.microseconds)
     self.deliveries = deliveries
     self.access = access
     self.hooks = hooks
   }
 
-  package var bearer: Bearer { claims.bearer }
+  package var bearer: Bearer { template.bearer }
   /// `exp - iat`, whole seconds.
   package var lifetime: Duration { .microseconds(spans.lifetime) }
   /// No token with this much life or less is left in a delivery; below `lifetime`.
@@ -59,7 +62,7 @@ package final class Identity: Equatable, Sendable {
   /// Whether `other` has the same tokens at the same places, whoever may ask for them, and whatever
   /// is done after a rotation.
   package func rotates(as other: Identity) -> Bool {
-    name == other.name && claims == other.claims && spans == other.spans
+    name == other.name && template == other.template && spans == other.spans
       && deliveries == other.deliveries
   }
 }
@@ -128,13 +131,14 @@ extension Identity {
 
   /// Checks one configured claim: not one of jotd's own, and the registered ones of their type
   /// (RFC 7519 section 4.1), because verifiers refuse others.
-  package static func fault(inClaim claim: JSON.Member) -> String? {
+  package static func fault(inClaim claim: JSON.Member, hasTokenID: Bool = false) -> String? {
     guard claim.value.hasFiniteNumbers else {
       return "a claim has a number that is too large"
     }
     switch (claim.name, claim.value) {
     case ("user_id", _), ("role", _), ("iat", _), ("exp", _):
       return "the claim \(claim.name) is jotd's own to set"
+    case ("jti", _) where hasTokenID: return "the claim jti is token_id's to set"
     case ("iss", .string), ("sub", .string), ("jti", .string), ("aud", .string): return nil
     case ("iss", _), ("sub", _), ("jti", _): return "the claim \(claim.name) must be a string"
     case ("aud", .array(let names)):
@@ -147,6 +151,22 @@ extension Identity {
     case ("nbf", _): return "the claim nbf must be a number (seconds since 1970)"
     default: return nil
     }
+  }
+
+  /// The header's `typ`: a media type without `application/`, as RFC 7515 section 4.1.9 recommends.
+  package static func fault(inType type: String) -> String? {
+    let isAllowed = { (byte: UInt8) in
+      switch byte {
+      case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+      case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "-"): true
+      default: false
+      }
+    }
+    guard (1...Limits.typeBytes).contains(type.utf8.count), type.utf8.allSatisfy(isAllowed) else {
+      return "type is 1 to \(Limits.typeBytes) of a-z, A-Z, 0-9, '.', '_', '+' and '-', such as "
+        + "at+jwt: what follows \"application/\" in a media type"
+    }
+    return nil
   }
 
   /// A warning about a window too short for the promise of freshness, or nil. `iat` and `exp` are

@@ -23,6 +23,8 @@ package enum Limits {
   package static let deliveries = 64
   /// Bytes of a user_id or subject: it travels in every token and every journal entry.
   package static let bearerBytes = 256
+  /// Bytes of a header's `typ`: RFC 6838 section 4.2 says that more than 64 are too many.
+  package static let typeBytes = 64
   /// Bytes of a compact token, minted or verified. Clients send it in one HTTP header, whose
   /// usual bound is 8 KiB; four times that leaves room for generous services.
   package static let tokenBytes = 32 << 10

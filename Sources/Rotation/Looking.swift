@@ -129,13 +129,16 @@ extension Identity {
   }
 
   /// What `compact` is, if it says what a token of this identity says that is fresh at `now`: the
-  /// claims byte for byte, for jotd wrote them.
+  /// header and claims byte for byte, for jotd wrote them.
   fileprivate func recognize(_ compact: [UInt8], _ keys: Keys, at now: Instant) -> Recognition? {
     guard let parsed = try? CompactToken(parsing: compact),
       case .number(let text)? = parsed.claims["iat"], let seconds = Int64(text),
       seconds <= now.wholeSeconds, seconds > now.wholeSeconds - lifetime.components.seconds,
       case let issuedAt = Instant(seconds: seconds),
-      parsed.payload == claims.payload(issuedAt: issuedAt, expiresAt: issuedAt + lifetime),
+      case let stamp = TokenTemplate.Stamp(
+        issuedAt: issuedAt, expiresAt: issuedAt + lifetime, id: template.id(in: parsed.claims)),
+      !template.hasID || stamp.id != nil, parsed.payload == template.payload(stamp),
+      compact.starts(with: template.header(keys.signing.algorithm)),
       parsed.signature.count == keys.signing.algorithm.hashBytes
     else { return nil }
     let token = Token(

@@ -1,4 +1,4 @@
-/// Makes tokens. Deterministic: the same claims, times and key give the same bytes.
+/// Makes tokens. The same template, times and key give the same bytes, but for the ids of tokens.
 package struct Minter {
   /// Reused from token to token.
   private var claims: [UInt8] = []
@@ -7,17 +7,20 @@ package struct Minter {
   package init() {}
 
   /// A token issued at the whole second of `now`, so never in the future of a verifier that
-  /// shares the clock. `lifetime` is in whole seconds.
+  /// shares the clock. `lifetime` is in whole seconds; `random` is for ids.
   package mutating func mint(
-    _ template: ClaimsTemplate, lifetime: Duration, at now: Instant, signer: any Signer
+    _ template: TokenTemplate, lifetime: Duration, at now: Instant, signer: any Signer,
+    random: inout some RandomNumberGenerator
   ) throws(Failure) -> Token {
     let issuedAt = Instant(seconds: now.wholeSeconds)
     let expiresAt = issuedAt + lifetime
     claims.removeAll(keepingCapacity: true)
-    template.append(issuedAt: issuedAt, expiresAt: expiresAt, to: &claims)
+    template.append(
+      TokenTemplate.Stamp(
+        issuedAt: issuedAt, expiresAt: expiresAt, id: template.newID(&random)), to: &claims)
     var compact: [UInt8] = []
-    compact.reserveCapacity(signer.algorithm.tokenBytes(claims: claims.count))
-    compact += signer.algorithm.header
+    compact.reserveCapacity(template.tokenBytes(claims: claims.count, signer.algorithm))
+    compact += template.header(signer.algorithm)
     Base64URL.append(claims, to: &compact)
     try signer.sign(compact, into: &signature)
     compact.append(UInt8(ascii: "."))

@@ -126,7 +126,7 @@ extension RotationState {
       // A token that is there may be good.
     } else if needsToken {
       do {
-        try mint(&agenda)
+        try mint(&agenda, &random)
         retryAt = nil
       } catch {
         fail(RotationState.minting, error, &agenda, &random)
@@ -153,12 +153,15 @@ extension RotationState {
     attendSoon(&agenda)
   }
 
-  private mutating func mint(_ agenda: inout Agenda) throws(Failure) {
+  private mutating func mint(
+    _ agenda: inout Agenda, _ random: inout some RandomNumberGenerator
+  ) throws(Failure) {
     if let due = token.map({ identity.due($0) }), due <= agenda.now {
       agenda.totals.lateness.record(agenda.now - due)
     }
     let token = try agenda.minter.mint(
-      identity.claims, lifetime: identity.lifetime, at: agenda.now, signer: agenda.keys.signing)
+      identity.template, lifetime: identity.lifetime, at: agenda.now, signer: agenda.keys.signing,
+      random: &random)
     accept(token)
     counts.issued += 1
     if isForced {

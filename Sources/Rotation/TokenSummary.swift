@@ -5,6 +5,8 @@ package struct TokenSummary: Sendable {
   package let expiresAt: Instant
   package let refreshAt: Instant
   package let origin: Token.Origin
+  /// The claim `jti`, where each token of the identity has one.
+  package let id: String?
 
   init(_ token: Token, of identity: Identity) {
     self.identity = identity.name
@@ -12,5 +14,9 @@ package struct TokenSummary: Sendable {
     expiresAt = token.expiresAt
     refreshAt = identity.due(token)
     origin = token.origin
+    id =
+      identity.template.hasID
+      ? (try? CompactToken(parsing: token.compact)).flatMap { identity.template.id(in: $0.claims) }
+      : nil
   }
 }

@@ -73,7 +73,7 @@ package struct Verifier {
     }
     // A token of a subject has neither of the two.
     let isOfSubject = claims["user_id"] == nil && claims["role"] == nil && claims["sub"] != nil
-    for name in isOfSubject ? ["iat", "exp"] : ClaimsTemplate.reserved where claims[name] == nil {
+    for name in isOfSubject ? ["iat", "exp"] : TokenTemplate.reserved where claims[name] == nil {
       throw VerificationError(.missingClaim, "the claim \(name) is missing")
     }
     guard let issuedAt = NumericDate(claims["iat"]!) else {

@@ -41,10 +41,12 @@ let now = Instant(seconds: 1_800_000_000)
   default: preconditionFailure("another socket: \(reading)")
   }
   var minter = Minter()
+  var random = SystemRandomNumberGenerator()
   for identity in settings.identities {
     guard
       let token = try? minter.mint(
-        identity.claims, lifetime: identity.lifetime, at: now, signer: ZeroSigner())
+        identity.template, lifetime: identity.lifetime, at: now, signer: ZeroSigner(),
+        random: &random)
     else { fatalError("\(identity.name) cannot be minted") }
     do {
       _ = try Verifier(Keys(signing: ZeroSigner())).verify(token.compact, at: now)

@@ -55,13 +55,15 @@ final class SimulatedSigner: Signer {
 extension Identity {
   static func sample(
     name: String = "a", bearer: Bearer = .user(ByteString("user"), .operator),
-    lifetime: Duration = .seconds(86_400), refreshBefore: Duration = .seconds(3_600),
-    paths: [String] = [], access: [AccessRule] = []
+    type: String? = nil, hasTokenID: Bool = false, lifetime: Duration = .seconds(86_400),
+    refreshBefore: Duration = .seconds(3_600), paths: [String] = [], access: [AccessRule] = []
   ) throws -> Identity {
     try Identity(
       name: name, bearer: bearer, claims: bearer.role == nil ? bearer.members : [],
-      lifetime: lifetime, refreshBefore: refreshBefore, deliveries: paths.map(Delivery.sample),
-      access: access, algorithm: .hs256)
+      type: type, hasTokenID: hasTokenID, lifetime: lifetime, refreshBefore: refreshBefore,
+      deliveries: paths.map(Delivery.sample),
+      access: access,
+      algorithm: .hs256)
   }
 }
 
@@ -79,9 +81,11 @@ extension Delivery {
 
 func sampleToken(_ identity: Identity, at now: Instant) -> Token {
   var minter = Minter()
+  var random = Seeded(0)
   do {
     return try minter.mint(
-      identity.claims, lifetime: identity.lifetime, at: now, signer: SimulatedSigner(0))
+      identity.template, lifetime: identity.lifetime, at: now, signer: SimulatedSigner(0),
+      random: &random)
   } catch { fatalError("\(error)") }
 }
 

@@ -22,9 +22,16 @@ struct Mint: ParsableCommand {
       valueName: "name=value"))
   var claims: [String] = []
 
+  @Option(help: "The header's typ, such as at+jwt (default: JWT).")
+  var type: String?
+
+  @Flag(help: "Give it a fresh id, the claim jti.")
+  var tokenID = false
+
   @OptionGroup var key: KeyOptions
 
   func validate() throws {
+    if let fault = type.flatMap(Identity.fault(inType:)) { throw ValidationError("--\(fault).") }
     let bearer = try bearer(try members())
     if let fault = Identity.fault(in: bearer) {
       throw ValidationError("\(bearer.role == nil ? "--claim" : "--user-id"): \(fault).")
@@ -35,7 +42,9 @@ struct Mint: ParsableCommand {
     let (signer, defaults) = try key.load()
     let lifetime = lifetimes.value ?? defaults.lifetime
     let claims = try members()
-    try printToken(ClaimsTemplate(try bearer(claims), claims: claims), lifetime, signer)
+    let template = TokenTemplate(
+      try bearer(claims), type: type, hasID: tokenID, claims: claims)
+    try printToken(template, lifetime, signer)
   }
 
   private func bearer(_ claims: [JSON.Member]) throws -> Bearer {
@@ -55,7 +64,9 @@ struct Mint: ParsableCommand {
       else { throw ValidationError("--claim: a claim is written name=value.") }
       let name = String(claim[..<equals])
       let member = JSON.Member(name, try value(Array(claim.utf8[equals...].dropFirst()), of: name))
-      if let fault = Identity.fault(inClaim: member) { throw ValidationError("--claim: \(fault).") }
+      if let fault = Identity.fault(inClaim: member, hasTokenID: tokenID) {
+        throw ValidationError("--claim: \(fault).")
+      }
       guard !members.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }) else {
         throw ValidationError("--claim: \(Quoting.quoted(name)) is given twice.")
       }
@@ -83,10 +94,14 @@ struct Mint: ParsableCommand {
 }
 
 /// Mints a token that lives from now on and prints it on standard output.
-func printToken(_ template: ClaimsTemplate, _ lifetime: Duration, _ signer: any Signer) throws {
+func printToken(_ template: TokenTemplate, _ lifetime: Duration, _ signer: any Signer) throws {
   var minter = Minter()
   let token: Token
-  do { token = try minter.mint(template, lifetime: lifetime, at: .now, signer: signer) } catch {
+  var random = SystemRandomNumberGenerator()
+  do {
+    token = try minter.mint(
+      template, lifetime: lifetime, at: .now, signer: signer, random: &random)
+  } catch {
     printNote("\(error)")
     throw ExitCode.hostError
   }

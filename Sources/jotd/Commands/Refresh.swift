@@ -5,9 +5,10 @@ struct Refresh: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Replace a token that is at its threshold, after verifying it.",
     discussion: """
-      Prints a new token with the same claims if the token has refresh_before or less to live, \
-      and the same token otherwise; the time left goes to standard error. A token that cannot be \
-      verified, an expired one too, is never refreshed.
+      Prints a new token with the same type and claims, but an id of its own where there is one, \
+      if the token has refresh_before or less to live, and the same token otherwise; the time left \
+      goes to standard error. A token that cannot be verified, an expired one too, is never \
+      refreshed.
       """)
 
   @Option(
@@ -27,6 +28,14 @@ struct Refresh: ParsableCommand {
         "--refresh-before must be a time span as in systemd.time(7), such as 1h or 90s, or a share "
           + "of the token's life below 100%, such as 20%.")
     }
+  }
+
+  /// The token's `typ`, as far as it is one that jotd writes.
+  private func type(of token: [UInt8]) -> String? {
+    guard case .string(let type)? = (try? CompactToken(parsing: token))?.header["typ"],
+      Identity.fault(inType: type) == nil
+    else { return nil }
+    return type
   }
 
   func run() throws {
@@ -57,7 +66,13 @@ struct Refresh: ParsableCommand {
       return printLine(String(decoding: text, as: UTF8.self))
     }
     printNote("refreshed: \(left.approximate) were left, now \(lifetime.timeSpan)")
-    let others = claims.all.filter { !ClaimsTemplate.reserved.contains($0.name) }
-    try printToken(ClaimsTemplate(claims.bearer, claims: others), lifetime, signer)
+    // No two tokens have one id (RFC 7519 section 4.1.7).
+    let hasID = claims.all.contains { $0.name == "jti" }
+    let others = claims.all.filter {
+      !TokenTemplate.reserved.contains($0.name) && $0.name != "jti"
+    }
+    let template = TokenTemplate(
+      claims.bearer, type: type(of: text), hasID: hasID, claims: others)
+    try printToken(template, lifetime, signer)
   }
 }

@@ -224,7 +224,8 @@ struct ConfigurationReader {
   }
 
   private static let identityKeys = [
-    "user_id", "role", "lifetime", "refresh_before", "claims", "deliver", "allow", "on_rotate",
+    "user_id", "role", "lifetime", "refresh_before", "claims", "type", "token_id", "deliver",
+    "allow", "on_rotate",
   ]
   private static let roles = Role.allCases.map(\.rawValue)
 
@@ -240,6 +241,8 @@ struct ConfigurationReader {
     let hasLifetimes = readLifetimes(section, into: &lifetimes)
     let claims = section["claims"].map { diagnostics.claims($0, section.path("claims")) } ?? []
     let (bearer, userID) = readBearer(section, claims)
+    let type = section["type"].map { diagnostics.string($0, section.path("type")) }
+    let hasTokenID = section["token_id"].map { diagnostics.bool($0, section.path("token_id")) }
     let deliveries = readDeliveries(section)
     var (access, hooks): ([AccessRule], [Hook]) = ([], [])
     if let node = section["allow"] {
@@ -251,10 +254,11 @@ struct ConfigurationReader {
       hookLocations[name] = node.items.map(\.location)
     }
     var failure: Failure?
-    if let bearer, hasLifetimes, let claims {
+    if let bearer, hasLifetimes, let claims, type != .some(nil), hasTokenID != .some(nil) {
       do throws(Failure) {
         let identity = try Identity(
-          name: name, bearer: bearer, claims: claims, lifetime: lifetimes.lifetime,
+          name: name, bearer: bearer, claims: claims, type: type.flatMap(\.self),
+          hasTokenID: hasTokenID.flatMap(\.self) ?? false, lifetime: lifetimes.lifetime,
           refreshBefore: lifetimes.threshold, deliveries: deliveries, access: access,
           hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
         if let warning = identity.shortWindowWarning {
@@ -267,7 +271,9 @@ struct ConfigurationReader {
     // Each of them is asked, because each reports.
     let isBearerWrong = reportBearer(bearer ?? userID.map { .user($0, .viewer) }, section)
     let areSpansWrong = hasLifetimes && reportLifetimes(lifetimes, section)
-    let isElsewhere = isBearerWrong || areSpansWrong || Identity.fault(inName: name) != nil
+    let isTypeWrong = reportType(type.flatMap(\.self), section)
+    let isElsewhere =
+      isBearerWrong || areSpansWrong || isTypeWrong || Identity.fault(inName: name) != nil
     if let failure, !isElsewhere {
       diagnostics.error(section.location, "\(section.name): \(failure)")
     }
@@ -300,6 +306,13 @@ struct ConfigurationReader {
     let key = bearer.role == nil ? "claims" : "user_id"
     diagnostics.error(
       section[key]?.location ?? section.location, "\(section.path(key)): \(fault)")
+    return true
+  }
+
+  /// Whether a `type` is wrong: then that is reported where it stands.
+  private func reportType(_ type: String?, _ section: Section) -> Bool {
+    guard let type, let fault = Identity.fault(inType: type) else { return false }
+    diagnostics.error(section["type"]?.location ?? section.location, "\(section.name).\(fault)")
     return true
   }
 

@@ -43,7 +43,7 @@ struct JournalEntry {
       case .token(let token):
         [("JOTD_IDENTITY", token.identity)] + JournalEntry.fields(of: token.bearer) + [
           ("JOTD_EXPIRES_AT", token.expiresAt.rfc3339), ("JOTD_KEY_ID", token.origin.description),
-        ]
+        ] + (token.id.map { [("JOTD_TOKEN_ID", $0)] } ?? [])
       }
     }
   }

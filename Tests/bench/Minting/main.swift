@@ -1,4 +1,5 @@
 import Glibc
+
 @testable import Rotation
 @testable import jotd
 
@@ -7,14 +8,16 @@ import Glibc
 let count = Int(CommandLine.arguments.dropFirst().first ?? "") ?? 100_000
 let signer = try HMACSigner(try Secret.random(), .hs256)
 let templates = (0..<1_000).map {
-  ClaimsTemplate(.user(ByteString("user-\($0)"), .operator), claims: [])
+  TokenTemplate(.user(ByteString("user-\($0)"), .operator), claims: [])
 }
 var minter = Minter()
+var random = SystemRandomNumberGenerator()
 var bytes = 0
 let began = ContinuousClock.now
 for index in 0..<count {
   let token = try minter.mint(
-    templates[index % templates.count], lifetime: .seconds(86_400), at: .now, signer: signer)
+    templates[index % templates.count], lifetime: .seconds(86_400), at: .now, signer: signer,
+    random: &random)
   bytes = token.compact.count
 }
 let parts = (ContinuousClock.now - began).components
