@@ -10,8 +10,13 @@ struct Agenda {
   var now = Instant(microseconds: .min)
   var minter = Minter()
   var schedule = Schedule()
-  /// Whether a change of the key was reported already.
-  var hasToldOfKey = false
+  /// Whether `keys` are to be told of.
+  var hasNewKeys = false
+  /// The keys whose change needs no further report, by their names: it was reported, or the
+  /// configuration is not the first.
+  var toldOfKeys: Set<String> = []
+  /// When the last token of an origin ends, as far as no identity has it any more.
+  private(set) var lastExpiries: [Token.Origin: Instant] = [:]
 
   private(set) var jobs: [Job.ID: Purpose] = [:]
   private var lastJob: Job.ID = 0
@@ -44,6 +49,22 @@ struct Agenda {
   }
 
   init(_ keys: Keys) { self.keys = keys }
+
+  // MARK: Keys
+
+  /// Reports that the key of this name is another one, once.
+  mutating func tell(ofNew key: Key) {
+    toldOfKeys.insert(key.name)
+    report(.keyChanged(key: keys.shown(key.name), key.signing.keyID))
+  }
+
+  /// A token of this origin that ends then may still be about.
+  mutating func noteExpiry(_ expiry: Instant, of origin: Token.Origin) {
+    if lastExpiries.count >= Limits.endsRemembered {
+      lastExpiries = lastExpiries.filter { $0.value > now }
+    }
+    lastExpiries[origin] = max(lastExpiries[origin] ?? expiry, expiry)
+  }
 
   // MARK: Actions
 
@@ -104,6 +125,8 @@ struct Agenda {
     }
     changed = []
     swap(&turn.numbers, &numbers)
+    if hasNewKeys { turn.keys = keys }
+    hasNewKeys = false
     turn.nextWake = schedule.next
     totals.identities = states.count
     totals.jobs = jobs.count

@@ -24,12 +24,19 @@ extension Algorithm {
     }
   }
 
-  private static let headers = allCases.map { header($0.rawValue, "JWT") }
+  /// Bytes of a compact token behind its header, with a claims set of `claims` bytes.
+  func bytesAfterHeader(claims: Int) -> Int {
+    Base64URL.digits(for: claims) + 1 + Base64URL.digits(for: hashBytes)
+  }
 
-  /// `{"alg":ALGORITHM,"typ":TYPE}` in base64url, and the period after it.
-  static func header(_ algorithm: String, _ type: String) -> [UInt8] {
+  private static let headers = allCases.map { $0.header(type: "JWT", kid: nil) }
+
+  /// The JOSE header (RFC 7515 section 4) in base64url, and the period after it. Neither `type` nor
+  /// `kid` may have characters that JSON escapes.
+  func header(type: String, kid: String?) -> [UInt8] {
+    let name = kid.map { #","kid":"\#($0)""# } ?? ""
     var text: [UInt8] = []
-    Base64URL.append(Array(#"{"alg":"\#(algorithm)","typ":"\#(type)"}"#.utf8), to: &text)
+    Base64URL.append(Array(#"{"alg":"\#(rawValue)","typ":"\#(type)"\#(name)}"#.utf8), to: &text)
     return text + [UInt8(ascii: ".")]
   }
 }

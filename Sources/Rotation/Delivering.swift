@@ -4,7 +4,7 @@ extension RotationState {
   /// taken, and a write where the newest token is missing.
   mutating func startJobs(_ positions: ClosedRange<Int>, _ agenda: inout Agenda) {
     // A token of a former key helps nobody; while none can be minted, what was delivered stays.
-    let token = token.flatMap { agenda.keys.areCurrent(for: $0) ? $0 : nil }
+    let token = token.flatMap { agenda.keys.areCurrent(for: $0, of: identity) ? $0 : nil }
     for (position, delivery) in identity.deliveries.enumerated()
     where positions.contains(position) && !running.contains(position) {
       let isWanted = token != nil && undelivered.contains(position)

@@ -21,9 +21,10 @@ package enum Event: Sendable {
   case removalFailed(path: Path, Failure)
 
   // Key and clock
-  case keyChanged(KeyID)
-  case secretUnreadable(Failure)
-  case secretReadable
+  /// A key is another one than before. `key` here and below: its name, where keys have names.
+  case keyChanged(key: String?, KeyID)
+  case secretUnreadable(key: String?, Failure)
+  case secretReadable(key: String?)
   /// The wall clock was set by this much, or the machine resumed.
   case clockSet(Duration)
 

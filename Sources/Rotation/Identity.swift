@@ -6,6 +6,8 @@
 package final class Identity: Equatable, Sendable {
   /// `[a-z0-9][a-z0-9._-]{0,63}`.
   package let name: String
+  /// The name of the key that its tokens are signed with.
+  package let key: String
   /// What its tokens say.
   package let template: TokenTemplate
   /// In microseconds: a `Duration` counts in 128 bits.
@@ -17,13 +19,13 @@ package final class Identity: Equatable, Sendable {
   package let hooks: [Hook]
 
   /// `claims` are the configured ones, in their order, a subject among them; `type` is the header's
-  /// `typ`, `JWT` without it; `algorithm` is what its tokens will be signed with. All arguments are
+  /// `typ`, `JWT` without it; `key` is what its tokens will be signed with. All arguments are
   /// checked; the error says what is allowed.
   package init(
     name: String, bearer: Bearer, claims: [JSON.Member], type: String? = nil,
     hasTokenID: Bool = false, lifetime: Duration, refreshBefore: Duration, deliveries: [Delivery],
     access: [AccessRule] = [],
-    hooks: [Hook] = [], algorithm: Algorithm
+    hooks: [Hook] = [], key: KeyLabel
   ) throws(Failure) {
     if let fault = Identity.fault(inName: name) ?? Identity.fault(in: bearer)
       ?? Identity.fault(inLifetime: lifetime)
@@ -37,10 +39,11 @@ package final class Identity: Equatable, Sendable {
       throw Failure("an identity has at most \(Limits.deliveries) deliveries")
     }
     let template = TokenTemplate(bearer, type: type, hasID: hasTokenID, claims: claims)
-    guard !template.canExceed(Limits.tokenBytes, algorithm) else {
+    guard !template.canExceed(Limits.tokenBytes, key) else {
       throw Failure("its tokens would be longer than \(Limits.tokenBytes) bytes: leave claims out")
     }
     self.name = name
+    self.key = key.name
     self.template = template
     spans = (lifetime.microseconds, refreshBefore.microseconds)
     self.deliveries = deliveries
@@ -62,7 +65,7 @@ package final class Identity: Equatable, Sendable {
   /// Whether `other` has the same tokens at the same places, whoever may ask for them, and whatever
   /// is done after a rotation.
   package func rotates(as other: Identity) -> Bool {
-    name == other.name && template == other.template && spans == other.spans
+    name == other.name && key == other.key && template == other.template && spans == other.spans
       && deliveries == other.deliveries
   }
 }
@@ -70,7 +73,8 @@ package final class Identity: Equatable, Sendable {
 // MARK: What is allowed
 
 extension Identity {
-  package static func fault(inName name: String) -> String? {
+  /// `kind` is what has the name, in words.
+  package static func fault(inName name: String, of kind: String = "an identity") -> String? {
     let bytes = name.utf8Span.span
     var isAllowed = (1...64).contains(bytes.count)
     if isAllowed {
@@ -85,7 +89,7 @@ extension Identity {
     }
     return isAllowed
       ? nil
-      : "an identity's name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+      : "\(kind)'s name has 1 to 64 of a-z, 0-9, '.', '_' and '-', "
         + "and begins with a letter or a digit"
   }
 
@@ -155,18 +159,10 @@ extension Identity {
 
   /// The header's `typ`: a media type without `application/`, as RFC 7515 section 4.1.9 recommends.
   package static func fault(inType type: String) -> String? {
-    let isAllowed = { (byte: UInt8) in
-      switch byte {
-      case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
-      case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "-"): true
-      default: false
-      }
-    }
-    guard (1...Limits.typeBytes).contains(type.utf8.count), type.utf8.allSatisfy(isAllowed) else {
-      return "type is 1 to \(Limits.typeBytes) of a-z, A-Z, 0-9, '.', '_', '+' and '-', such as "
-        + "at+jwt: what follows \"application/\" in a media type"
-    }
-    return nil
+    TokenTemplate.isWord(type, upTo: Limits.typeBytes)
+      ? nil
+      : "type is 1 to \(Limits.typeBytes) of \(TokenTemplate.wordRule), such as at+jwt: what "
+        + "follows \"application/\" in a media type"
   }
 
   /// A warning about a window too short for the promise of freshness, or nil. `iat` and `exp` are

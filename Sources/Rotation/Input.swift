@@ -4,9 +4,9 @@ package enum Input: Sendable {
   case woke
   /// The wall clock was set by this much; or by nothing: the machine slept.
   case clockSet(by: Duration)
-  /// These keys are the ones from now on. With another one to sign with, every token is replaced at
-  /// once.
-  case keysChanged(Keys)
+  /// This one signs with the key of this name from now on. If it is another one, every token of the
+  /// key is replaced at once.
+  case signerRead(key: String, any Signer)
   /// These identities, and no others, are kept fresh, with these keys. Those that rotate as before
   /// keep their tokens. A place that none wants any more is removed or emptied, if this run may
   /// write it. Every file is looked at, so that what an earlier run delivered is kept, and what was

@@ -1,12 +1,67 @@
-/// The keys of a host: a value that is replaced as a whole when the secret changes.
+/// The keys of a host, by their names: a value that is replaced as a whole when one changes.
 package struct Keys: Sendable {
-  /// What new tokens are signed with.
-  package let signing: any Signer
-  /// What tokens may be signed with to be believed.
-  package var verifying: [any Signer] { [signing] }
+  /// In the order of the configuration.
+  package private(set) var all: [Key]
 
-  package init(signing: any Signer) { self.signing = signing }
+  /// No two of `keys` may have one name.
+  package init(_ keys: [Key]) { all = keys }
 
-  /// Whether `token` was made as a new one would be.
-  func areCurrent(for token: Token) -> Bool { token.origin == .key(signing.keyID) }
+  /// One key, of the standard name.
+  package init(signing: any Signer) { all = [Key(name: Key.standardName, signing: signing)] }
+
+  /// Whether the name of a key says something: there are several, or the only one has a name of its
+  /// own.
+  package var haveNames: Bool { all.count > 1 || all.first?.name != Key.standardName }
+
+  /// The name of a key for people; nil where names say nothing.
+  package func shown(_ name: String) -> String? { haveNames ? name : nil }
+
+  /// The key of this name; nil when there is none.
+  package subscript(name: String) -> Key? { index(of: name).map { all[$0] } }
+
+  /// What signs for `identity`; throws when its key is not among these.
+  func signer(for identity: Identity) throws(Failure) -> any Signer {
+    guard let index = index(of: identity.key) else {
+      throw Failure("there is no key \(identity.key) to sign with")
+    }
+    return all[index].signing
+  }
+
+  /// Whether `token` was signed with what signs for `identity` now.
+  func areCurrent(for token: Token, of identity: Identity) -> Bool {
+    guard let index = index(of: identity.key) else { return false }
+    return token.origin == .key(all[index].signing.keyID)
+  }
+
+  /// So few that nothing finds one faster than looking at each.
+  private func index(of name: String) -> Int? { all.indices.first { all[$0].name == name } }
+
+  /// These, but that `signer` signs with the key of this name; what it replaces is for `succeed`.
+  func replacing(_ name: String, with signer: any Signer) -> Keys {
+    Keys(
+      all.map { key in
+        key.name == name ? Key(name: name, signing: signer, previous: key.previous) : key
+      })
+  }
+
+  /// These in place of `former`: what signed there, and does not any more, is believed until the
+  /// last of its tokens has ended, which `lastExpiry` says. Gives those that have changed.
+  mutating func succeed(
+    _ former: Keys, lastExpiry: (_ signer: KeyID) -> Instant?
+  ) -> [Key] {
+    var changed: [Key] = []
+    for index in all.indices {
+      guard let old = former[all[index].name] else { continue }
+      let (before, now) = (old.signing.keyID, all[index].signing.keyID)
+      var replaced = old.replaced
+      if before != now, let until = lastExpiry(before) {
+        replaced.insert(Key.Replaced(signer: old.signing, until: until), at: 0)
+      }
+      // Those whose time is over stay: the clock may be set back.
+      replaced.removeAll { $0.signer.keyID == now }
+      all[index].replaced = Array(replaced.prefix(Limits.replacedSigners))
+      if before != now { changed.append(all[index]) }
+    }
+    return changed
+  }
 }

@@ -48,6 +48,21 @@ package enum Limits {
   /// the rest is room for passphrases.
   package static let secretBytes = 4096
 
+  /// Keys of one configuration: a verifier may have to try each of them.
+  package static let keys = 32
+  /// Signers of a key that are still believed after they were replaced while jotd ran: whoever
+  /// replaces a secret more often than that within the life of a token has a reason not to wait.
+  package static let replacedSigners = 4
+  /// Ends of tokens by what signed them, after which those that are over are forgotten.
+  package static let endsRemembered = 256
+  /// Bytes of a `kid`: it travels in every token.
+  package static let kidBytes = 64
+
+  /// Bytes of locked memory for keys: of each at most six signers, and two more while a reload is
+  /// under way, each with some 6 KiB for the longest secret, and secrets that are read. Pages that
+  /// nothing is in are not taken.
+  package static let keyMemory = 2 << 20
+
   // Delivery
 
   /// Deliveries that run side by side on one file system: enough to keep a disk busy.

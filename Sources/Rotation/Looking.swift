@@ -101,9 +101,9 @@ extension RotationState {
       case .ours(let token): candidate = token
       // Said once: every token that it signed is replaced anyway.
       case .ofAnotherKey:
-        guard !agenda.hasToldOfKey else { return }
-        agenda.hasToldOfKey = true
-        return agenda.report(.keyChanged(agenda.keys.signing.keyID))
+        guard !agenda.toldOfKeys.contains(identity.key), let key = agenda.keys[identity.key]
+        else { return }
+        return agenda.tell(ofNew: key)
       case nil: return
       }
     }
@@ -124,33 +124,38 @@ private enum Recognition {
 extension Identity {
   /// Whether `token` may be in use at `now`.
   fileprivate func isUsable(_ token: Token, _ keys: Keys, at now: Instant) -> Bool {
-    keys.areCurrent(for: token) && token.issuedAt <= now
+    keys.areCurrent(for: token, of: self) && token.issuedAt <= now
       && freshness(ofTokenExpiring: token.expiresAt, at: now) == .fresh
   }
 
   /// What `compact` is, if it says what a token of this identity says that is fresh at `now`: the
   /// header and claims byte for byte, for jotd wrote them.
   fileprivate func recognize(_ compact: [UInt8], _ keys: Keys, at now: Instant) -> Recognition? {
-    guard let parsed = try? CompactToken(parsing: compact),
+    guard let signer = keys[key]?.signing, let parsed = try? CompactToken(parsing: compact),
       case .number(let text)? = parsed.claims["iat"], let seconds = Int64(text),
       seconds <= now.wholeSeconds, seconds > now.wholeSeconds - lifetime.components.seconds,
       case let issuedAt = Instant(seconds: seconds),
       case let stamp = TokenTemplate.Stamp(
         issuedAt: issuedAt, expiresAt: issuedAt + lifetime, id: template.id(in: parsed.claims)),
       !template.hasID || stamp.id != nil, parsed.payload == template.payload(stamp),
-      compact.starts(with: template.header(keys.signing.algorithm)),
-      parsed.signature.count == keys.signing.algorithm.hashBytes
+      compact.starts(with: template.header(signer.algorithm, kid: signer.kid)),
+      parsed.signature.count == signer.algorithm.hashBytes
     else { return nil }
     let token = Token(
       compact: compact, issuedAt: issuedAt, expiresAt: issuedAt + lifetime,
-      origin: .key(keys.signing.keyID))
-    let verifier = Verifier(keys)
-    guard isUsable(token, keys, at: now), (try? verifier.checkHeader(parsed.header)) != nil else {
+      origin: .key(signer.keyID))
+    guard isUsable(token, keys, at: now) else { return nil }
+    // A signature that could not be checked says nothing of the key.
+    guard let isSigned = try? signer.verifies(parsed.signature, of: parsed.signingInput) else {
       return nil
     }
-    // A signature that could not be checked says nothing of the key.
-    guard let isSigned = try? verifier.isSigned(parsed) else { return nil }
-    return isSigned ? .ours(token) : .ofAnotherKey
+    if isSigned { return .ours(token) }
+    // The configuration gave it another key.
+    let others = keys.all.lazy.map(\.signing).filter { $0.algorithm == signer.algorithm }
+    let isOfOther = others.contains {
+      (try? $0.verifies(parsed.signature, of: parsed.signingInput)) == true
+    }
+    return isOfOther ? nil : .ofAnotherKey
   }
 }
 

@@ -19,8 +19,10 @@ package struct Minter {
       TokenTemplate.Stamp(
         issuedAt: issuedAt, expiresAt: expiresAt, id: template.newID(&random)), to: &claims)
     var compact: [UInt8] = []
-    compact.reserveCapacity(template.tokenBytes(claims: claims.count, signer.algorithm))
-    compact += template.header(signer.algorithm)
+    let header = template.header(signer.algorithm, kid: signer.kid)
+    compact.reserveCapacity(
+      header.count + signer.algorithm.bytesAfterHeader(claims: claims.count))
+    compact += header
     Base64URL.append(claims, to: &compact)
     try signer.sign(compact, into: &signature)
     compact.append(UInt8(ascii: "."))

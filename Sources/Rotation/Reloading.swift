@@ -24,6 +24,9 @@ extension Rotator {
     repurposeJobs(movedTo, before)
     for var gone in before where movedTo[gone.number] == nil {
       gone.answerRequests(&agenda)
+      if let token = gone.token {
+        agenda.noteExpiry(token.expiresAt, of: token.origin)
+      }
       removeUnwanted(gone)
     }
     agenda.totals.failing = states.count { !$0.failures.isEmpty }

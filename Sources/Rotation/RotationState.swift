@@ -69,7 +69,7 @@ extension RotationState {
   func needsToken(_ agenda: Agenda) -> Bool {
     guard let token, !isForced else { return true }
     return identity.due(token) <= agenda.now || token.issuedAt > agenda.now
-      || !agenda.keys.areCurrent(for: token)
+      || !agenda.keys.areCurrent(for: token, of: identity)
   }
 
   /// Whether its next try is still to come.
@@ -143,7 +143,7 @@ extension RotationState {
   /// Somebody asked for a new token.
   mutating func request(_ request: RotationRequest, _ agenda: inout Agenda) {
     requests.append(request.id)
-    if request.onlyToGain, !isForced, let token, agenda.keys.areCurrent(for: token),
+    if request.onlyToGain, !isForced, let token, agenda.keys.areCurrent(for: token, of: identity),
       token.issuedAt == Instant(seconds: agenda.now.wholeSeconds)
     {
       awaitDeliveries(agenda)
@@ -160,8 +160,12 @@ extension RotationState {
       agenda.totals.lateness.record(agenda.now - due)
     }
     let token = try agenda.minter.mint(
-      identity.template, lifetime: identity.lifetime, at: agenda.now, signer: agenda.keys.signing,
-      random: &random)
+      identity.template, lifetime: identity.lifetime, at: agenda.now,
+      signer: try agenda.keys.signer(for: identity), random: &random)
+    // The clock was set back.
+    if let old = self.token, old.expiresAt > token.expiresAt {
+      agenda.noteExpiry(old.expiresAt, of: old.origin)
+    }
     accept(token)
     counts.issued += 1
     if isForced {
@@ -241,7 +245,8 @@ extension RotationState {
     if let next { agenda.schedule.set(number, due: next) }
     // Whoever asked for a token that cannot be minted, or must not be delivered any more, is told
     // so, and it comes later.
-    let isOutdated = isForced || token.map { !agenda.keys.areCurrent(for: $0) } == true
+    let isOutdated =
+      isForced || token.map { !agenda.keys.areCurrent(for: $0, of: identity) } == true
     if isMintingBroken && isOutdated || !isForced && unanswered.isEmpty {
       answerRequests(&agenda)
     }

@@ -18,6 +18,7 @@ package struct Rotator {
   /// The delivery to each path.
   var places: [Path: (number: Int, position: Int)] = [:]
   var agenda: Agenda
+  private var isConfigured = false
   private var latest = Instant(microseconds: .min)
 
   /// A rotator without identities: the input `configured` brings them.
@@ -44,10 +45,13 @@ package struct Rotator {
     case .clockSet(let step):
       agenda.report(.clockSet(step))
       reconsider()
-    case .keysChanged(let keys): use(keys)
+    case .signerRead(let key, let signer): use(agenda.keys.replacing(key, with: signer))
     case .configured(let identities, let keys):
       use(keys)
       configure(identities)
+      // What an earlier run's files are signed with is news at a start alone.
+      if isConfigured { agenda.toldOfKeys.formUnion(keys.all.map(\.name)) }
+      isConfigured = true
     case .requested(let request): rotate(request)
     case .ended(let jobs): for (job, outcome) in jobs { finish(job, outcome, &random) }
     case .stalled(let jobs): for job in jobs { stall(job) }
@@ -67,13 +71,27 @@ package struct Rotator {
     }
   }
 
-  private mutating func use(_ keys: Keys) {
-    let isNew = keys.signing.keyID != agenda.keys.signing.keyID
+  private mutating func use(_ new: Keys) {
+    var keys = new
+    let changed = keys.succeed(agenda.keys) { lastExpiry(of: .key($0)) }
     agenda.keys = keys
-    guard isNew else { return }
-    agenda.hasToldOfKey = true
-    agenda.report(.keyChanged(keys.signing.keyID))
-    for number in states.indices { states[number].attendSoon(&agenda) }
+    agenda.hasNewKeys = true
+    for key in changed {
+      // It may come to sign again, and be replaced again.
+      if let last = key.replaced.first {
+        agenda.noteExpiry(last.until, of: .key(last.signer.keyID))
+      }
+      agenda.tell(ofNew: key)
+      for number in states.indices where states[number].identity.key == key.name {
+        states[number].attendSoon(&agenda)
+      }
+    }
+  }
+
+  /// When the last token of this origin ends; nil if there was none.
+  private func lastExpiry(of origin: Token.Origin) -> Instant? {
+    let held = states.lazy.compactMap(\.token).filter { $0.origin == origin }.map(\.expiresAt).max()
+    return [held, agenda.lastExpiries[origin]].compactMap(\.self).max()
   }
 
   private mutating func rotate(_ request: RotationRequest) {

@@ -8,6 +8,9 @@ package struct KeyID: Hashable, Sendable, CustomStringConvertible {
 /// The seam to cryptography: holds one key of one algorithm.
 package protocol Signer: Sendable {
   var algorithm: Algorithm { get }
+  /// What its tokens name it in their header (RFC 7515 section 4.1.4); nil for no name.
+  var kid: String? { get }
+  /// Another one wherever new tokens would not be as before.
   var keyID: KeyID { get }
 
   /// Replaces `signature` with the MAC of `message`, `algorithm.hashBytes` long.

@@ -36,25 +36,21 @@ package struct TokenTemplate: Hashable, Sendable {
   /// Whether a compact token of this kind can be longer than `limit` bytes. `iat` and `exp` have
   /// ten digits at most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262,
   /// and the longest lifetime after that is still below 10^10 seconds.
-  func canExceed(_ limit: Int, _ algorithm: Algorithm) -> Bool {
+  func canExceed(_ limit: Int, _ key: KeyLabel) -> Bool {
+    let header = header(key.algorithm, kid: key.kid).count
+    let bytes = { header + key.algorithm.bytesAfterHeader(claims: $0) }
     // A byte is written as six at the most, and what is around the claims has less than 150.
-    let most = 150 + 6 * bearer.name.utf8.count + more.count
-    guard tokenBytes(claims: most, algorithm) > limit else { return false }
+    guard bytes(150 + 6 * bearer.name.utf8.count + more.count) > limit else { return false }
     let last = Instant(seconds: 9_999_999_999)
     let id = hasID ? String(repeating: "x", count: TokenTemplate.idDigits) : nil
     let longest = payload(Stamp(issuedAt: last, expiresAt: last, id: id))
-    return tokenBytes(claims: longest.count, algorithm) > limit
-  }
-
-  /// Bytes of a compact token with a claims set of `claims` bytes.
-  func tokenBytes(claims: Int, _ algorithm: Algorithm) -> Int {
-    header(algorithm).count + Base64URL.digits(for: claims) + 1
-      + Base64URL.digits(for: algorithm.hashBytes)
+    return bytes(longest.count) > limit
   }
 
   /// The first part of a compact token and the period after it.
-  func header(_ algorithm: Algorithm) -> [UInt8] {
-    type.map { Algorithm.header(algorithm.rawValue, $0) } ?? algorithm.header
+  func header(_ algorithm: Algorithm, kid: String?) -> [UInt8] {
+    guard kid != nil || !otherType.isEmpty else { return algorithm.header }
+    return algorithm.header(type: type ?? "JWT", kid: kid)
   }
 
   /// The header's `typ`; nil for `JWT`.
@@ -90,6 +86,25 @@ package struct TokenTemplate: Hashable, Sendable {
     }
     bytes += more
     bytes.append(UInt8(ascii: "}"))
+  }
+}
+
+// MARK: Words in the header
+
+extension TokenTemplate {
+  package static let wordRule = "a-z, A-Z, 0-9, '.', '_', '+' and '-'"
+
+  /// Whether `text` has 1 to `most` of the characters that `wordRule` names: none that JSON
+  /// escapes, and no slash, because some verifiers take a name for a path.
+  package static func isWord(_ text: String, upTo most: Int) -> Bool {
+    (1...most).contains(text.utf8.count)
+      && text.utf8.allSatisfy { byte in
+        switch byte {
+        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+        case UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "-"): true
+        default: false
+        }
+      }
   }
 }
 

@@ -11,6 +11,8 @@ package struct Turn: Sendable {
   package internal(set) var nextWake: Instant?
   /// The requests of which every token is delivered, or failed to be: each is answered once.
   package internal(set) var answered: [RotationRequest.ID] = []
+  /// The keys from now on, with what is still believed; nil when they are as before.
+  package internal(set) var keys: Keys?
   /// What a new configuration changed; nil when the input was none.
   package internal(set) var changes: Changes?
   package internal(set) var totals = Totals()

@@ -1,5 +1,7 @@
 /// The claims of a token that was verified.
 package struct VerifiedClaims: Sendable {
+  /// The name of the key that it is signed with.
+  package let key: String
   package let bearer: Bearer
   package let issuedAt: NumericDate
   package let expiresAt: NumericDate

@@ -1,9 +1,17 @@
 /// Decides whether a token is to be believed, in the order in which an attacker is best refused:
 /// form, algorithm, signature, and only then what the claims say.
 package struct Verifier {
-  private let keys: Keys
+  private let keys: [Key]
 
-  package init(_ keys: Keys) { self.keys = keys }
+  private struct Candidate {
+    let key: String
+    let signer: any Signer
+  }
+
+  /// Believes what one of `keys` signed; only the one of this name, if there is one.
+  package init(_ keys: Keys, key name: String? = nil) {
+    self.keys = keys.all.filter { name == nil || $0.name == name }
+  }
 
   /// The claims of `text` if its signature, its required claims, its times at `now`, and the role
   /// that is required, if one is, hold. The algorithm is the key's: none is taken from the token
@@ -12,9 +20,8 @@ package struct Verifier {
     _ text: [UInt8], at now: Instant, requiredRole: Role? = nil
   ) throws(VerificationError) -> VerifiedClaims {
     let token = try CompactToken(parsing: text)
-    try checkHeader(token.header)
-    try checkSignature(token)
-    let claims = try readClaims(token.claims)
+    let key = try checkSignature(token, try candidates(for: token.header, at: now))
+    let claims = try readClaims(token.claims, key)
     try checkTimes(claims, token.claims["nbf"], at: now)
     try checkRole(claims.bearer, requiredRole)
     return claims
@@ -31,43 +38,53 @@ package struct Verifier {
     }
   }
 
-  /// Throws unless a key of ours can have signed a token with this header.
-  func checkHeader(_ header: JSON) throws(VerificationError) {
+  /// What can have signed a token with this header: the signers of its algorithm, first those that
+  /// sign now. A key that the header names is not asked for: each of ours is believed.
+  private func candidates(
+    for header: JSON, at now: Instant
+  ) throws(VerificationError) -> [Candidate] {
     guard header["crit"] == nil, header["b64"] == nil else {
       throw VerificationError(
         .malformed, "the header asks for an extension (crit, b64) that jotd does not know")
     }
-    let expected = keys.signing.algorithm.rawValue
+    let all =
+      keys.map { Candidate(key: $0.name, signer: $0.signing) }
+      + keys.flatMap { key in
+        key.former(at: now).map { Candidate(key: key.name, signer: $0) }
+      }
+    let algorithms = Algorithm.allCases.filter { algorithm in
+      all.contains { $0.signer.algorithm == algorithm }
+    }
+    let expected = algorithms.map(\.rawValue).joined(separator: " or ")
     guard case .string(let name)? = header["alg"] else {
       throw VerificationError(.algorithm, "the header names no algorithm, \(expected) is required")
     }
-    guard name.utf8.elementsEqual(expected.utf8) else {
+    guard let algorithm = algorithms.first(where: { name.utf8.elementsEqual($0.rawValue.utf8) })
+    else {
       let lettersAndDigits = Set(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
       let shown = name.utf8.count <= 16 && name.utf8.allSatisfy(lettersAndDigits.contains)
       throw VerificationError(
         .algorithm, "\(expected) is required, the header says \(shown ? name : "something else")")
     }
+    return all.filter { $0.signer.algorithm == algorithm }
   }
 
-  private func checkSignature(_ token: CompactToken) throws(VerificationError) {
-    let isSigned: Bool
-    do throws(Failure) { isSigned = try self.isSigned(token) } catch {
-      throw VerificationError(.signature, "the signature could not be checked: \(error)")
-    }
-    guard isSigned else {
-      throw VerificationError(.signature, "signed with another key, or changed since")
-    }
+  /// The name of the key of the one that signed `token`.
+  private func checkSignature(
+    _ token: CompactToken, _ candidates: [Candidate]
+  ) throws(VerificationError) -> String {
+    do throws(Failure) {
+      for candidate in candidates
+      where try candidate.signer.verifies(token.signature, of: token.signingInput) {
+        return candidate.key
+      }
+    } catch { throw VerificationError(.signature, "the signature could not be checked: \(error)") }
+    throw VerificationError(.signature, "signed with another key, or changed since")
   }
 
-  /// Whether a key of ours signed `token`. Throws when that cannot be told.
-  func isSigned(_ token: CompactToken) throws(Failure) -> Bool {
-    for key in keys.verifying
-    where try key.verifies(token.signature, of: token.signingInput) { return true }
-    return false
-  }
-
-  private func readClaims(_ claims: JSON) throws(VerificationError) -> VerifiedClaims {
+  private func readClaims(_ claims: JSON, _ key: String) throws(VerificationError) -> VerifiedClaims
+  {
     guard case .object(let members) = claims else {
       throw VerificationError(.malformed, "the claims set is not a JSON object")
     }
@@ -84,7 +101,7 @@ package struct Verifier {
     }
     let bearer = try isOfSubject ? readSubject(claims) : readUser(claims)
     return VerifiedClaims(
-      bearer: bearer, issuedAt: issuedAt, expiresAt: expiresAt, all: members)
+      key: key, bearer: bearer, issuedAt: issuedAt, expiresAt: expiresAt, all: members)
   }
 
   private func readUser(_ claims: JSON) throws(VerificationError) -> Bearer {

@@ -4,6 +4,7 @@
 /// A signer whose signatures are all zero, so that an input can have the right one.
 struct ZeroSigner: Signer {
   let algorithm = Algorithm.hs256
+  let kid: String? = nil
   let keyID = KeyID("zero")
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) {
@@ -113,7 +114,7 @@ private func checkWritten(_ value: JSON) {
   guard
     let identity = try? Identity(
       name: "a", bearer: .user(ByteString("u"), .viewer), claims: [], lifetime: .seconds(86_400),
-      refreshBefore: .seconds(3_600), deliveries: [delivery], algorithm: .hs256)
+      refreshBefore: .seconds(3_600), deliveries: [delivery], key: KeyLabel())
   else { fatalError("the identity is right") }
   switch fate(of: content, at: delivery, of: identity) {
   case .kept(let token):

@@ -25,7 +25,8 @@ struct ConfigurationTests {
       """)
     #expect(diagnostics.errors.isEmpty)
     let found = try #require(settings)
-    #expect(found.signing.algorithm == .hs512 && found.signing.encoding == .hex)
+    let key = found.keys[0].settings
+    #expect(key.label.algorithm == .hs512 && key.secret.encoding == .hex)
     let door = try #require(found.identities.first)
     #expect((door.name, door.bearer) == ("door", .user(ByteString("door-client"), .admin)))
     #expect(door.lifetime == .seconds(7_200) && door.refreshBefore == .seconds(1_200))

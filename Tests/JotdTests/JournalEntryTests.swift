@@ -27,7 +27,7 @@ struct JournalEntryTests {
     func fields(_ bearer: Bearer) throws -> [String: String] {
       let identity = try Identity(
         name: "gate", bearer: bearer, claims: bearer.role == nil ? bearer.members : [],
-        lifetime: .seconds(60), refreshBefore: .seconds(10), deliveries: [], algorithm: .hs256)
+        lifetime: .seconds(60), refreshBefore: .seconds(10), deliveries: [], key: KeyLabel())
       let token = Token(
         compact: [], issuedAt: moment, expiresAt: moment, origin: .key(KeyID("zero")))
       let entry = JournalEntry(.rotated(TokenSummary(token, of: identity)))
@@ -58,8 +58,8 @@ struct JournalEntryTests {
       .mintFailed(identity: "a", failure), .deliveryRecovered(identity: "a", path: Path("/a")),
       .displaced(identity: "a", path: Path("/a"), by: .removal),
       .stale(identity: "a", expiresAt: moment), .expired(identity: "a", expiresAt: moment),
-      .removed(path: Path("/a"), isEmptied: false), .keyChanged(KeyID("zero")),
-      .secretUnreadable(failure), .secretReadable, .clockSet(.seconds(1)),
+      .removed(path: Path("/a"), isEmptied: false), .keyChanged(key: nil, KeyID("zero")),
+      .secretUnreadable(key: nil, failure), .secretReadable(key: nil), .clockSet(.seconds(1)),
       .hookRecovered(hook: "h"), .reloaded(Changes()), .reloadRefused("no"), .warning("w"),
       .startRefused("no"), .stopping(signal: "SIGTERM"),
     ]

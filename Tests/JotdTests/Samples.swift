@@ -8,6 +8,7 @@ let moment = Instant(seconds: 1_800_000_000)
 /// A signer without cryptography: all its signatures are zeros.
 struct ZeroSigner: Signer {
   let algorithm = Algorithm.hs256
+  let kid: String? = nil
   let keyID = KeyID("zero")
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) {

@@ -174,11 +174,14 @@ struct RotatorTests {
   @Test func aNewKeyIsNotMissedWhenAnOutcomeComesWithIt() throws {
     var rotator = rotator([try Identity.sample(paths: ["/a"])], at: start)
     let first = try #require(step(&rotator, start).jobs.first)
-    rotator.step(.keysChanged(Keys(signing: SimulatedSigner(1))), at: start)
+    rotator.step(.signerRead(key: Key.standardName, SimulatedSigner(1)), at: start)
     finish(&rotator, first, nil, at: start)
     let (again, events) = step(&rotator, start)
     #expect(again.count == 1, "the token of the old key stays")
-    #expect(events.contains { if case .keyChanged(KeyID("key-1")) = $0 { true } else { false } })
+    #expect(
+      events.contains {
+        if case .keyChanged(nil, KeyID("key-1")) = $0 { true } else { false }
+      })
     for job in again { finish(&rotator, job, nil, at: start) }
     rotator.step(.requested(RotationRequest(id: 1, names: ["a"])), at: start + .seconds(9))
     rotator.step(.stalled([first.id]), at: start + .seconds(9))
@@ -305,6 +308,67 @@ struct RotatorTests {
     }
   }
 
+  @Test func whatAKeyReplacedIsBelievedUntilItsLastTokenEnds() throws {
+    let identity = try Identity.sample()
+    var rotator = rotator([identity], at: start)
+    let old = try #require(rotator.statuses["a"]?.token)
+    let changed = start + .seconds(600)
+    rotator.step(.signerRead(key: Key.standardName, SimulatedSigner(1)), at: changed)
+    let believes = { (keys: Keys, token: Token, now: Instant) in
+      (try? Verifier(keys).verify(token.compact, at: now)) != nil
+    }
+    #expect(believes(rotator.keys, old, old.expiresAt - .seconds(1)))
+    #expect(!believes(rotator.keys, old, old.expiresAt))
+    // Who has the old secret goes on making tokens.
+    let late = sampleToken(identity, at: changed)
+    #expect(believes(rotator.keys, late, old.expiresAt - .seconds(1)))
+    #expect(late.expiresAt > old.expiresAt && !believes(rotator.keys, late, old.expiresAt))
+    // Of several, the last few; and what signs again is not one of them.
+    for number in [2, 3, 0, 4, 5] {
+      rotator.step(.signerRead(key: Key.standardName, SimulatedSigner(number)), at: changed)
+    }
+    #expect(
+      rotator.keys.all[0].replaced.map(\.signer.keyID.description)
+        == [4, 0, 3, 2].map { "key-\($0)" })
+    rotator.configure([identity], at: changed)
+    #expect(rotator.keys.all[0].replaced.count == 4, "a reload forgets none")
+  }
+
+  @Test func eachReplacedSignerIsBelievedUntilItsOwnLastTokenEnds() throws {
+    let (short, long) = (Duration.seconds(86_400), Duration.seconds(864_000))
+    let stays = try Identity.sample(name: "a", lifetime: short)
+    let goes = try Identity.sample(name: "b", lifetime: long)
+    var rotator = rotator([stays, goes], at: start)
+    rotator.configure([stays], at: start + .seconds(60))
+    for number in [1, 2, 0, 3] {
+      let now = start + .seconds(number == 1 ? 120 : 180)
+      rotator.step(.signerRead(key: Key.standardName, SimulatedSigner(number)), at: now)
+    }
+    let until = rotator.keys.all[0].replaced.map { ($0.signer.keyID.description, $0.until) }
+    #expect(until.map(\.0) == ["key-0", "key-2", "key-1"])
+    #expect(
+      until.map(\.1) == [
+        start + long, start + .seconds(180) + short, start + .seconds(120) + short,
+      ])
+  }
+
+  @Test func aTokenIsBelievedOfTheKeyThatSignedIt() throws {
+    let identity = try Identity.sample()
+    let token = sampleToken(identity, at: start)
+    let (ours, other) = (SimulatedSigner(0), SimulatedSigner(1))
+    let keys = Keys([
+      Key(name: "one", signing: other), Key(name: "two", signing: other, previous: ours),
+      Key(name: "three", signing: other),
+    ])
+    #expect(try Verifier(keys).verify(token.compact, at: start).key == "two")
+    #expect(try Verifier(keys, key: "two").verify(token.compact, at: start).key == "two")
+    for name in ["one", "three"] {
+      #expect(throws: VerificationError.self) {
+        try Verifier(keys, key: name).verify(token.compact, at: start)
+      }
+    }
+  }
+
   @Test func aReloadWhileMintingFailsIsNoReasonToStop() throws {
     let signer = SimulatedSigner(0)
     let identities = [try Identity.sample()]
@@ -379,7 +443,7 @@ struct RotatorTests {
     rotator.step(.requested(RotationRequest(id: 7, names: ["a"])), at: start + .seconds(9))
     let broken = SimulatedSigner(1)
     broken.isBroken = true
-    rotator.step(.keysChanged(Keys(signing: broken)), at: start + .seconds(9))
+    rotator.step(.signerRead(key: Key.standardName, broken), at: start + .seconds(9))
     rotator.step(.ended([(look.id, .found(.nothing))]), at: start + .seconds(9))
     #expect(rotator.answered == [7])
   }
@@ -485,7 +549,8 @@ private struct Stepped {
   private(set) var answered: [RotationRequest.ID] = []
   private var actions: [Action] = []
 
-  private var keys: Keys
+  /// What tokens are believed of.
+  private(set) var keys: Keys
 
   init(_ signer: SimulatedSigner) {
     keys = Keys(signing: signer)
@@ -497,9 +562,9 @@ private struct Stepped {
   }
 
   mutating func step(_ input: Input, at now: Instant) {
-    if case .keysChanged(let keys) = input { self.keys = keys }
     let turn = rotator.step(input, at: now, random: &random)
     for status in turn.changed { statuses[status.identity.name] = status }
+    if let keys = turn.keys { self.keys = keys }
     nextWake = turn.nextWake
     totals = turn.totals
     answered += turn.answered

@@ -23,6 +23,7 @@ struct Seeded: RandomNumberGenerator {
 /// A signer without cryptography: the MAC names the key and sums the message up.
 final class SimulatedSigner: Signer {
   let algorithm = Algorithm.hs256
+  let kid: String? = nil
   let keyID: KeyID
   private let broken = Mutex(false)
 
@@ -54,7 +55,8 @@ final class SimulatedSigner: Signer {
 
 extension Identity {
   static func sample(
-    name: String = "a", bearer: Bearer = .user(ByteString("user"), .operator),
+    name: String = "a", key: String = Key.standardName,
+    bearer: Bearer = .user(ByteString("user"), .operator),
     type: String? = nil, hasTokenID: Bool = false, lifetime: Duration = .seconds(86_400),
     refreshBefore: Duration = .seconds(3_600), paths: [String] = [], access: [AccessRule] = []
   ) throws -> Identity {
@@ -63,7 +65,7 @@ extension Identity {
       type: type, hasTokenID: hasTokenID, lifetime: lifetime, refreshBefore: refreshBefore,
       deliveries: paths.map(Delivery.sample),
       access: access,
-      algorithm: .hs256)
+      key: KeyLabel(name: key))
   }
 }
 

@@ -203,8 +203,8 @@ struct ValueTests {
           lifetime: Limits.longestLifetime)
         let now = Instant(seconds: 9_223_372_036)
         let longest = sampleToken(identity, at: now).compact.count
-        #expect(identity.template.canExceed(longest - 1, .hs256))
-        #expect(!identity.template.canExceed(longest, .hs256))
+        #expect(identity.template.canExceed(longest - 1, KeyLabel()))
+        #expect(!identity.template.canExceed(longest, KeyLabel()))
       }
     }
   }

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from conftest import (
-    Answer, BUSY, Calls, Connection, JOTD, PATIENCE, claims_of, eventually, needs_root,
-    with_socket)
+    Answer, BUSY, Calls, Connection, JOTD, PATIENCE, SECRET, accepted, claims_of, eventually,
+    needs_root, with_socket)
 from test_rotation import Reader
 
 LIFE = "lifetime: 3s, refresh_before: 1s"
@@ -158,6 +158,23 @@ def test_a_secret_whose_disk_hangs_stops_no_rotation(home, disk):
     daemon = home.start(disk.env).ready()
     disk.hang()
     rotates(daemon, "good", 3)
+    disk.answer()
+
+
+def test_a_secret_whose_disk_hangs_keeps_no_other(home, disk):
+    home.configure(one("good", "good.jwt"))
+    moved = disk.path / "secret"
+    moved.write_text(SECRET + "!")
+    moved.chmod(0o600)
+    home.config.write_text(home.config.read_text().replace(
+        "signing:\n", "keys:\n  default:\n  ").replace(
+        "identities:", f"  gate: {{ secret: {{ file: {moved} }} }}\nidentities:", 1))
+    daemon = home.start(disk.env).ready()
+    disk.hang()
+    rotates(daemon, "good", 2)
+    home.write_secret(SECRET * 2)
+    eventually(lambda: accepted(home.read("good.jwt"), SECRET * 2))
+    rotates(daemon, "good", 2)
     disk.answer()
 
 

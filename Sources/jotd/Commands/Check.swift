@@ -70,7 +70,7 @@ struct Check: ParsableCommand {
     let isRight = diagnostics.errors.count == before
     if let settings {
       Preflight.inspectPlaces(settings, isRight ? .check : .reload, diagnostics)
-      inspectSecret(settings, diagnostics)
+      inspectSecrets(settings, diagnostics)
     }
     for warning in diagnostics.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard diagnostics.errors.isEmpty, let settings else {
@@ -94,13 +94,16 @@ struct Check: ParsableCommand {
       : "judged with the rights of \(user)"
   }
 
-  private func inspectSecret(_ settings: Settings, _ diagnostics: Diagnostics) {
-    if SecretLoader(signing: settings.signing).isOutOfReach {
-      diagnostics.warn(
-        settings.secretLocation,
-        "\(settings.signing.source) is there only inside the service: it was not checked")
-    } else {
-      _ = Preflight.inspectSecret(settings, diagnostics)
+  private func inspectSecrets(_ settings: Settings, _ diagnostics: Diagnostics) {
+    for key in settings.keys {
+      for (secret, location) in zip(key.settings.secrets, key.locations) {
+        if SecretLoader.isOutOfReach(secret) {
+          diagnostics.warn(
+            location, "\(secret.source) is there only inside the service: it was not checked")
+        } else {
+          _ = Preflight.inspect(secret, of: key.settings, at: location, diagnostics)
+        }
+      }
     }
   }
 }

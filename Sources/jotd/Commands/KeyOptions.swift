@@ -8,10 +8,16 @@ extension SecretEncoding: ExpressibleByArgument {}
 
 extension Role: ExpressibleByArgument {}
 
-/// Where mint, verify and refresh take their key from: a configuration's `signing`, or a secret
-/// named on the command line.
+/// Where mint, verify and refresh take their keys from: a configuration, or a secret named on the
+/// command line.
 struct KeyOptions: ParsableArguments {
   @OptionGroup var config: ConfigurationOption
+
+  @Option(
+    help: ArgumentHelp(
+      "Take only this key of the configuration.",
+      valueName: "name"))
+  var key: String?
 
   @Option(
     help: ArgumentHelp(
@@ -38,6 +44,10 @@ struct KeyOptions: ParsableArguments {
     guard secretFile == nil || secretEnv == nil else {
       throw ValidationError("--secret-file and --secret-env exclude each other.")
     }
+    guard key == nil || (secretFile ?? secretEnv) == nil else {
+      throw ValidationError(
+        "--key names one of a configuration's keys: leave --secret-file and --secret-env out.")
+    }
     guard config.path == nil || (secretFile ?? secretEnv) == nil else {
       throw ValidationError(
         "--config brings its own secret: leave --secret-file and --secret-env out.")
@@ -50,38 +60,74 @@ struct KeyOptions: ParsableArguments {
     }
   }
 
-  /// The signer, and the lifetimes that hold without further options. Says on standard error
-  /// what is wrong, or weak.
-  func load() throws -> (signer: HMACSigner, lifetimes: Lifetimes) {
+  /// What new tokens are signed with, and the lifetimes that hold without further options. Says on
+  /// standard error what is wrong, or weak.
+  func signer() throws -> (signer: any Signer, lifetimes: Lifetimes) {
+    let (settings, lifetimes) = try settings()
+    // Of several, none was asked for.
+    let standard = settings.first { $0.label.name == Key.standardName }
+    guard let chosen = settings.count == 1 ? settings[0] : standard else {
+      printNote("the configuration has several keys: choose one of \(names(settings)) by --key")
+      throw ExitCode.validationFailure
+    }
+    return (try signer(chosen, chosen.secret), lifetimes)
+  }
+
+  /// What tokens may be signed with, and the same lifetimes.
+  func keys() throws -> (keys: Keys, lifetimes: Lifetimes) {
+    let (settings, lifetimes) = try settings()
+    let keys = try settings.compactMap { key in
+      key.key(try key.secrets.map { try signer(key, $0, isOneOfSeveral: settings.count > 1) })
+    }
+    return (Keys(keys), lifetimes)
+  }
+
+  /// At least one key, and only the one that is asked for by name.
+  private func settings() throws -> ([KeySettings], Lifetimes) {
     Hardening.apply()
-    let signing: SigningSettings
-    var lifetimes = Lifetimes()
     if let source = (secretFile.map { SecretSource.file(Path($0)) })
       ?? (secretEnv.map { SecretSource.env($0) })
     {
-      signing = SigningSettings(
-        algorithm: algorithm ?? .hs256, source: source, encoding: secretEncoding ?? .utf8,
-        allowWeak: allowWeakSecret)
-    } else {
-      let diagnostics = Diagnostics()
-      let settings = Configuration.load(config.pathOrStandard, diagnostics)
-      guard let settings, diagnostics.errors.isEmpty else {
-        writeToStandardError(diagnostics.report + "\n")
-        if config.path == nil {
-          printNote("without a configuration, name the secret: --secret-file or --secret-env")
-        }
-        throw ExitCode.configuration
-      }
-      signing = settings.signing
-      lifetimes = settings.defaults
+      let label = KeyLabel(algorithm: algorithm ?? .hs256)
+      let secret = SecretSettings(
+        source: source, encoding: secretEncoding ?? .utf8, algorithm: label.algorithm,
+        path: "signing.secret")
+      let key = KeySettings(
+        label: label, path: "signing", secret: secret, allowWeak: allowWeakSecret)
+      return ([key], Lifetimes())
     }
-    do {
-      let loader = SecretLoader(signing: signing, allowsPipe: true)
-      let (signer, warnings) = try loader.signer()
+    let diagnostics = Diagnostics()
+    let settings = Configuration.load(config.pathOrStandard, diagnostics)
+    guard let settings, diagnostics.errors.isEmpty else {
+      writeToStandardError(diagnostics.report + "\n")
+      if config.path == nil {
+        printNote("without a configuration, name the secret: --secret-file or --secret-env")
+      }
+      throw ExitCode.configuration
+    }
+    let all = settings.keys.map(\.settings)
+    guard let key else { return (all, settings.defaults) }
+    guard let chosen = all.first(where: { $0.label.name == key }) else {
+      printNote("the configuration has no such key: it has \(names(all))")
+      throw ExitCode.validationFailure
+    }
+    return ([chosen], settings.defaults)
+  }
+
+  private func names(_ settings: [KeySettings]) -> String {
+    settings.map(\.label.name).joined(separator: ", ")
+  }
+
+  private func signer(
+    _ key: KeySettings, _ secret: SecretSettings, isOneOfSeveral: Bool = false
+  ) throws -> HMACSigner {
+    do throws(Failure) {
+      let (signer, warnings) = try SecretLoader(key: key, allowsPipe: true).signer(secret)
       for warning in warnings { printNote("warning: \(warning)") }
-      return (signer, lifetimes)
+      return signer
     } catch {
       printNote("\(error)")
+      if isOneOfSeveral { printNote("with --key, only the secrets of that key are read") }
       throw ExitCode.configuration
     }
   }

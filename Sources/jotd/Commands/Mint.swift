@@ -39,7 +39,7 @@ struct Mint: ParsableCommand {
   }
 
   func run() throws {
-    let (signer, defaults) = try key.load()
+    let (signer, defaults) = try key.signer()
     let lifetime = lifetimes.value ?? defaults.lifetime
     let claims = try members()
     let template = TokenTemplate(

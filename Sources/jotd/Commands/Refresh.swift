@@ -39,13 +39,13 @@ struct Refresh: ParsableCommand {
   }
 
   func run() throws {
-    let (signer, defaults) = try key.load()
+    let (keys, defaults) = try key.keys()
     let now = Instant.now
     let text: [UInt8]
     let claims: VerifiedClaims
     do throws(VerificationError) {
       text = try token.read()
-      claims = try Verifier(Keys(signing: signer)).verify(text, at: now)
+      claims = try Verifier(keys).verify(text, at: now)
     } catch {
       printNote("not refreshed: \(error.reason.rawValue): \(error.detail)")
       throw ExitCode.badData
@@ -73,6 +73,7 @@ struct Refresh: ParsableCommand {
     }
     let template = TokenTemplate(
       claims.bearer, type: type(of: text), hasID: hasID, claims: others)
-    try printToken(template, lifetime, signer)
+    // It is one of these keys that signed the token.
+    try printToken(template, lifetime, keys[claims.key]?.signing ?? keys.all[0].signing)
   }
 }

@@ -20,16 +20,17 @@ struct Verify: ParsableCommand {
   @OptionGroup var key: KeyOptions
 
   func run() throws {
-    let (signer, _) = try key.load()
+    let (keys, _) = try key.keys()
     let now = Instant.now
     do throws(VerificationError) {
       let text = try token.read()
-      let claims = try Verifier(Keys(signing: signer)).verify(
+      let claims = try Verifier(keys).verify(
         text, at: now, requiredRole: requiredRole)
       guard !json else {
-        let result = [
-          JSON.Member("valid", .bool(true)), JSON.Member("claims", .object(claims.all)),
-        ]
+        let key = keys.haveNames ? [JSON.Member("key", .string(claims.key))] : []
+        let result =
+          [JSON.Member("valid", .bool(true))] + key
+          + [JSON.Member("claims", .object(claims.all))]
         return printLine(JSON.object(result).text)
       }
       printLine(

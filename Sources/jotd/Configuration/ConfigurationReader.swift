@@ -3,7 +3,11 @@ import Rotation
 /// Turns the YAML of one configuration into `Settings`, and keeps all that is wrong with it.
 struct ConfigurationReader {
   private let diagnostics: Diagnostics
-  private var signing: (settings: SigningSettings, secretLocation: SourceLocation)?
+  private var keys: [Settings.Key] = []
+  /// Those of all keys, also of such as are wrong, of which no more is known than the name.
+  private var labels: [KeyLabel] = []
+  /// What signs for identities that name no key; nil when they have to.
+  private var standardKey: KeyLabel?
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
   private var accessLocations: [String: [SourceLocation]] = [:]
@@ -17,11 +21,11 @@ struct ConfigurationReader {
   init(_ diagnostics: Diagnostics) { self.diagnostics = diagnostics }
 
   /// What could be read, once every file was; only without errors in the diagnostics is it all. Nil
-  /// when not even `signing` could.
+  /// when not even a key could.
   var settings: Settings? {
-    guard let signing else { return nil }
+    if keys.isEmpty { return nil }
     return Settings(
-      signing: signing.settings, secretLocation: signing.secretLocation, defaults: defaults,
+      keys: keys, defaults: defaults,
       identities: identities, accessLocations: accessLocations, hookLocations: hookLocations,
       socket: socket,
       files: files,
@@ -39,12 +43,10 @@ struct ConfigurationReader {
     }
     guard
       let section = Section(
-        root, "the configuration", keys: ["signing", "defaults", "socket", "identities"],
-        diagnostics)
+        root, "the configuration",
+        keys: ["signing", "keys", "defaults", "socket", "identities"], diagnostics)
     else { return }
-    if let node = section.required("signing", "where the secret comes from") {
-      signing = diagnostics.redacting { readSigning(node) }
-    }
+    readKeys(section)
     if let node = section["defaults"] { readDefaults(node) }
     if let node = section["socket"] { socket = readSocket(node) }
     if let node = section.required("identities", "a map of them, {} for none") {
@@ -64,65 +66,48 @@ struct ConfigurationReader {
 
   // MARK: Sections
 
-  private func readSigning(_ node: YAMLNode) -> (SigningSettings, SourceLocation)? {
-    guard
-      let section = Section(
-        node, "signing", keys: ["algorithm", "secret", "allow_weak_secret"], diagnostics)
-    else { return nil }
-    let algorithms = Algorithm.allCases.map(\.rawValue)
-    let algorithm = section["algorithm"].map {
-      diagnostics.choice($0, section.path("algorithm"), of: algorithms)
+  private mutating func readKeys(_ section: Section) {
+    let (signing, several) = (section["signing"], section["keys"])
+    if let signing, let several {
+      diagnostics.error(
+        several.location,
+        "\"keys\" and \"signing\" exclude each other: signing, in line \(signing.location.line), "
+          + "is the short form for one key")
     }
-    let allowWeak = section["allow_weak_secret"].map {
-      diagnostics.bool($0, section.path("allow_weak_secret"))
+    if let signing {
+      addKey(Key.standardName, diagnostics.key(signing, Key.standardName, in: "signing"))
     }
-    guard let secret = section.required("secret", "one of env, file, credential"),
-      let (source, encoding) = readSecret(secret)
-    else { return nil }
-    let settings = SigningSettings(
-      algorithm: algorithm.flatMap(\.self).flatMap(Algorithm.init(rawValue:)) ?? .hs256,
-      source: source, encoding: encoding, allowWeak: allowWeak.flatMap(\.self) ?? false)
-    return (settings, secret.location)
+    if let several { readKeys(several) }
+    if signing == nil, several == nil {
+      _ = section.required("signing", "where the secret comes from (or \"keys\", for several)")
+    }
+    standardKey =
+      labels.first { $0.name == Key.standardName }
+      ?? (labels.isEmpty ? KeyLabel() : labels.count == 1 ? labels[0] : nil)
   }
 
-  private func readSecret(_ node: YAMLNode) -> (SecretSource, SecretEncoding)? {
-    guard
-      let (kind, value, section) = diagnostics.single(
-        node, "signing.secret", of: ["env", "file", "credential"], beside: ["encoding"])
-    else { return nil }
-    let encodings = SecretEncoding.allCases.map(\.rawValue)
-    let encoding = section["encoding"].map {
-      diagnostics.choice($0, section.path("encoding"), of: encodings)
+  private mutating func readKeys(_ node: YAMLNode) {
+    guard let entries = diagnostics.redacting({ node.entries(of: "keys", diagnostics) }) else {
+      return
     }
-    guard let source = readSource(value, kind, section.path(kind)) else { return nil }
-    return (source, encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8)
+    if entries.isEmpty || entries.count > Limits.keys {
+      diagnostics.error(
+        node.location, "keys has \(entries.count) keys: 1 to \(Limits.keys) are allowed")
+    }
+    for entry in entries {
+      let fault = Identity.fault(inName: entry.name, of: "a key")
+      if let fault {
+        diagnostics.error(entry.key.location, "the name of a key is not allowed: \(fault)")
+      }
+      let path = "keys.\(diagnostics.step(entry.name))"
+      let key = diagnostics.key(entry.value, entry.name, in: path)
+      if fault == nil { addKey(entry.name, key) }
+    }
   }
 
-  private func readSource(_ node: YAMLNode, _ kind: String, _ name: @autoclosure () -> String)
-    -> SecretSource?
-  {
-    switch kind {
-    case "file": return diagnostics.path(node, name()).map(SecretSource.file)
-    case "env":
-      guard let variable = diagnostics.word(node, name()) else { return nil }
-      guard Diagnostics.isVariable(variable) else {
-        diagnostics.error(node.location, "\(name()) \(Diagnostics.variableRule)")
-        return nil
-      }
-      return .env(variable)
-    default:
-      guard let id = diagnostics.word(node, name()) else { return nil }
-      guard !id.utf8.contains(UInt8(ascii: "/")), id != ".", id != "..",
-        id.utf8.count <= Limits.nameBytes
-      else {
-        diagnostics.error(
-          node.location,
-          "\(name()) must be the id of a credential (systemd.exec(5), LoadCredential=), "
-            + "not a path")
-        return nil
-      }
-      return .credential(id)
-    }
+  private mutating func addKey(_ name: String, _ key: Settings.Key?) {
+    labels.append(key?.settings.label ?? KeyLabel(name: name))
+    if let key { keys.append(key) }
   }
 
   private mutating func readDefaults(_ node: YAMLNode) {
@@ -224,8 +209,8 @@ struct ConfigurationReader {
   }
 
   private static let identityKeys = [
-    "user_id", "role", "lifetime", "refresh_before", "claims", "type", "token_id", "deliver",
-    "allow", "on_rotate",
+    "user_id", "role", "key", "lifetime", "refresh_before", "claims", "type", "token_id",
+    "deliver", "allow", "on_rotate",
   ]
   private static let roles = Role.allCases.map(\.rawValue)
 
@@ -243,6 +228,7 @@ struct ConfigurationReader {
     let (bearer, userID) = readBearer(section, claims)
     let type = section["type"].map { diagnostics.string($0, section.path("type")) }
     let hasTokenID = section["token_id"].map { diagnostics.bool($0, section.path("token_id")) }
+    let key = readKeyName(section)
     let deliveries = readDeliveries(section)
     var (access, hooks): ([AccessRule], [Hook]) = ([], [])
     if let node = section["allow"] {
@@ -254,13 +240,13 @@ struct ConfigurationReader {
       hookLocations[name] = node.items.map(\.location)
     }
     var failure: Failure?
-    if let bearer, hasLifetimes, let claims, type != .some(nil), hasTokenID != .some(nil) {
+    if let bearer, hasLifetimes, let claims, type != .some(nil), hasTokenID != .some(nil), let key {
       do throws(Failure) {
         let identity = try Identity(
           name: name, bearer: bearer, claims: claims, type: type.flatMap(\.self),
           hasTokenID: hasTokenID.flatMap(\.self) ?? false, lifetime: lifetimes.lifetime,
           refreshBefore: lifetimes.threshold, deliveries: deliveries, access: access,
-          hooks: hooks, algorithm: signing?.settings.algorithm ?? .hs256)
+          hooks: hooks, key: key)
         if let warning = identity.shortWindowWarning {
           diagnostics.warn(section.location, "\(section.name): \(warning)")
         }
@@ -278,6 +264,29 @@ struct ConfigurationReader {
       diagnostics.error(section.location, "\(section.name): \(failure)")
     }
     return false
+  }
+
+  /// What an identity's tokens are signed with; nil after an error.
+  private func readKeyName(_ section: Section) -> KeyLabel? {
+    guard let node = section["key"] else {
+      if let standardKey { return standardKey }
+      diagnostics.error(
+        section.location,
+        "\(section.name) lacks the key \"key\": which signs its tokens: \(keyNames) (or call one "
+          + "of them \(Key.standardName))")
+      return nil
+    }
+    guard let name = diagnostics.string(node, section.path("key")) else { return nil }
+    if let key = labels.first(where: { $0.name == name }) { return key }
+    if labels.isEmpty { return KeyLabel() }
+    diagnostics.error(
+      node.location,
+      "\(section.path("key")): there is no key \(diagnostics.shown(name)); there are: \(keyNames)")
+    return nil
+  }
+
+  private var keyNames: String {
+    labels.map { diagnostics.step($0.name) }.joined(separator: ", ")
   }
 
   /// Whom an identity's tokens speak for: nil after an error. A user of the camera service where

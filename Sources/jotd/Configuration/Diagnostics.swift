@@ -4,7 +4,7 @@ import Rotation
 final class Diagnostics {
   private(set) var errors: [Diagnostic] = []
   private(set) var warnings: [Diagnostic] = []
-  /// Whether nothing is repeated: below `signing`.
+  /// Whether nothing is repeated: below `signing` and `keys`.
   private(set) var isDiscreet = false
   /// Names in paths that may not be repeated, wherever a text about the path comes from.
   private var hidden: Set<String> = []

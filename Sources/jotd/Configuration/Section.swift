@@ -82,7 +82,8 @@ extension YAMLNode {
   }
 
   /// The entries of a map, with keys that are scalars and occur once; nil, and an error, when
-  /// the node is no map. Errors may show the keys in `known` as they are, except below `signing`.
+  /// the node is no map. Errors may show the keys in `known` as they are, except below `signing`
+  /// and `keys`.
   func entries(
     of name: @autoclosure () -> String, known: [String] = [], _ diagnostics: Diagnostics
   ) -> [Entry]? {

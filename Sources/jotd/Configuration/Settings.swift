@@ -2,9 +2,8 @@ import Rotation
 
 /// All that the configuration files say, checked: what `run` runs on.
 struct Settings {
-  let signing: SigningSettings
-  /// Where `secret:` stands.
-  let secretLocation: SourceLocation
+  /// At least one.
+  let keys: [Key]
   let defaults: Lifetimes
   let identities: [Identity]
   /// Where the access rules and the hooks of each identity stand, in their order.
@@ -21,6 +20,12 @@ struct Settings {
 }
 
 extension Settings {
+  /// A key, and where each of its secrets stands, in the order of `KeySettings.secrets`.
+  struct Key {
+    let settings: KeySettings
+    let locations: [SourceLocation]
+  }
+
   /// How many deliveries are sockets, which take descriptors all the time.
   var listeningDeliveries: Int { deliveryLocations.count { !$0.delivery.isLasting } }
 }

@@ -12,7 +12,7 @@ final class Daemon {
     /// The timer ended; or the clock was set, by this much.
     case woke(clockSetBy: Duration?)
     case deliveries(DeliveryWorkers.News)
-    case secret(SecretWatcher.News)
+    case secret(key: String, SecretWatcher.News)
     case happened(Event)
     case signal(Lifecycle.Request)
     case reload(Reloader.Answer)
@@ -28,14 +28,14 @@ final class Daemon {
   private let deliveries: DeliveryWorkers
   private let hooks: HookRunner
   private let reloader: Reloader
-  private var secret: SecretWatcher
+  private let secrets: SecretWatchers
   private var driver: RotatorDriver
 
   /// Starts what is due of the configuration at `path` and comes back; the rest happens on the main
   /// queue. Throws when the signal handlers, the timer or a socket cannot be had, or another jotd
   /// runs with this configuration: nothing was delivered then.
   init(_ path: String, _ loaded: LoadedConfiguration, _ journal: Journal) throws {
-    let (settings, keys) = (loaded.settings, Keys(signing: loaded.signer))
+    let settings = loaded.settings
     let mailbox = Mailbox<Message>()
     self.journal = journal
     // First: whoever reads that jotd starts may send a signal at once.
@@ -44,37 +44,38 @@ final class Daemon {
     let control = QueryService.Control(
       rotate: { mailbox.post(.rotate($0, onlyToGain: $1, done: $2)) },
       reload: { mailbox.post(.reload($0)) }, report: { journal.report($0) })
-    servers = Servers(settings, keys, control, journal)
+    servers = Servers(loaded, control, journal)
     deliveries = DeliveryWorkers { mailbox.put(.deliveries($0)) }
     hooks = HookRunner(servers.store) { mailbox.put(.happened($0)) }
     reloader = Reloader(path, servers.sockets) { mailbox.put(.reloading($0)) }
-    secret = SecretWatcher(loaded.loader, seen: loaded.fingerprint) { mailbox.put(.secret($0)) }
-    driver = RotatorDriver(keys: keys)
+    secrets = SecretWatchers { mailbox.put(.secret(key: $0, $1)) }
+    driver = RotatorDriver(keys: loaded.keys)
     journal.report(.started(version: version, identities: settings.identities.count))
     for warning in loaded.warnings + SocketActivation.warnings { journal.report(.warning(warning)) }
     try lifecycle.takeLock(for: path)
-    do { try start(loaded, keys) } catch {
+    do { try start(loaded) } catch {
       lifecycle.giveUpStart()
       throw error
     }
     mailbox.open { self.take($0) }
   }
 
-  private func start(_ loaded: LoadedConfiguration, _ keys: Keys) throws {
+  private func start(_ loaded: LoadedConfiguration) throws {
     let settings = loaded.settings
     // Armed before the time is first read, so that no setting of the clock is missed.
     _ = try clock.arm(nil)
     try servers.open(settings)
     hooks.configure(settings.identities)
     deliveries.configure(settings)
-    step(.configured(settings.identities, keys))
+    secrets.watch(loaded.secrets)
+    step(.configured(settings.identities, loaded.keys))
   }
 
   private func take(_ message: Message) {
     switch message {
     case .woke(let change): wake(change)
     case .deliveries(let news): take(news)
-    case .secret(let news): take(news)
+    case .secret(let key, let news): take(news, of: key)
     case .happened(let event): record([event])
     case .signal(.reload): reloader.reload()
     case .signal(.stop(let signal)): stop(signal)
@@ -90,7 +91,7 @@ final class Daemon {
 
   /// Drives the rotator, carries out what comes of it, and sleeps again.
   private func step(_ input: Input) {
-    secret.look(at: .now)
+    secrets.look(at: .now)
     let turn = driver.step(input)
     servers.publish(turn)
     carryOut(turn)
@@ -116,7 +117,7 @@ final class Daemon {
   /// Says how things stand, and sleeps until there is something to do.
   private func rest() {
     announce()
-    let next = [driver.nextWake, secret.retryAt].compactMap(\.self).min()
+    let next = [driver.nextWake, secrets.retryAt].compactMap(\.self).min()
     do throws(Failure) {
       if let change = try clock.arm(next) { wake(change) }
     } catch { exitFatally(error) }
@@ -149,20 +150,21 @@ final class Daemon {
     servers.store.change { $0.hookFaults = faults }
   }
 
-  private func take(_ news: SecretWatcher.News) {
+  private func take(_ news: SecretWatcher.News, of key: String) {
+    let name = servers.store.general.keys.shown(key)
     switch news {
     case .failed(let failure):
-      servers.store.change { $0.secretFault = failure.description }
-      journal.report(.secretUnreadable(failure))
+      servers.store.change { $0.secretFaults[key] = failure.description }
+      journal.report(
+        .secretUnreadable(key: name, failure))
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
-      servers.store.change {
-        $0.secretFault = nil
-        $0.keys = Keys(signing: signer)
+      servers.store.change { $0.secretFaults[key] = nil }
+      if hadFailed {
+        journal.report(.secretReadable(key: name))
       }
-      if hadFailed { journal.report(.secretReadable) }
       for warning in warnings { journal.report(.warning(warning)) }
-      return step(.keysChanged(Keys(signing: signer)))
+      return step(.signerRead(key: key, signer))
     }
     rest()
   }
@@ -186,14 +188,13 @@ final class Daemon {
 
   private func commit(_ new: NewConfiguration) -> Changes {
     let (loaded, settings) = (new.loaded, new.loaded.settings)
-    let keys = Keys(signing: loaded.signer)
     for warning in loaded.warnings { journal.report(.warning(warning)) }
     servers.serve(new.sockets)
-    secret = secret.successor(loaded.loader, seen: loaded.fingerprint)
-    let turn = driver.step(.configured(settings.identities, keys))
+    secrets.watch(loaded.secrets)
+    let turn = driver.step(.configured(settings.identities, loaded.keys))
     let changes = turn.changes ?? Changes()
     // Before the journal says so: who reads that may ask for health at once.
-    servers.apply(settings, keys, turn)
+    servers.apply(settings, turn)
     journal.report(.reloaded(changes))
     hooks.configure(settings.identities)
     publishHookFaults()

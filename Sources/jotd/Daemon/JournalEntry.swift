@@ -142,19 +142,22 @@ struct JournalEntry {
           .warning, "8f3bd2c84c8241ac8888e5f3ef784835",
           "\(failure.sentence) No identity delivers there any more: remove it by hand"
         ).about(path).because(failure)
-      case .keyChanged(let keyID):
+      case .keyChanged(let key, let keyID):
         JournalEntry(
           .notice, "a316df58dcef474f92d06964c02e320d",
-          "the secret changed: every token is replaced (key \(keyID))"
-        ).with("JOTD_KEY_ID", keyID.description)
-      case .secretUnreadable(let failure):
+          (key.map { "the key \($0) changed: its tokens are replaced" }
+            ?? "the secret changed: every token is replaced") + " (key \(keyID))"
+        ).with("JOTD_KEY_ID", keyID.description).with("JOTD_KEY", key)
+      case .secretUnreadable(let key, let failure):
         JournalEntry(
           .error, "ce80070391cb4eeba1a621745967ba61",
           "\(failure.sentence) The secret read before stays in use; trying again until it works"
-        ).because(failure)
-      case .secretReadable:
+        ).because(failure).with("JOTD_KEY", key)
+      case .secretReadable(let key):
         JournalEntry(
-          .notice, "9689160b9811443cae58da30c61b79be", "the secret can be read again")
+          .notice, "9689160b9811443cae58da30c61b79be",
+          "the secret \(key.map { "of the key \($0) " } ?? "")can be read again"
+        ).with("JOTD_KEY", key)
       case .clockSet(let step):
         JournalEntry(
           .notice, "8ff9bae1f9994e6f9850ca7009321f2f",

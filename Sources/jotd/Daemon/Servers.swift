@@ -18,11 +18,12 @@ final class Servers {
   private var isServing = false
 
   /// Nothing is served yet. `control` carries out what callers ask for.
-  init(_ settings: Settings, _ keys: Keys, _ control: QueryService.Control, _ journal: Journal) {
+  init(_ loaded: LoadedConfiguration, _ control: QueryService.Control, _ journal: Journal) {
     self.journal = journal
     store = StatusStore(
       StatusStore.General(
-        access: Access(settings), keys: keys, configuration: settings.version))
+        access: Access(loaded.settings), keys: loaded.keys,
+        configuration: loaded.settings.version))
     renewals = Renewals(store, control.rotate)
     let query = QueryService(
       store, longPolls, renewals, FairQueue { Threads.run($0) }, control)
@@ -78,9 +79,9 @@ final class Servers {
   }
 
   /// Publishes a configuration that is in force from now on, with how its identities stand.
-  func apply(_ settings: Settings, _ keys: Keys, _ turn: Turn) {
+  func apply(_ settings: Settings, _ turn: Turn) {
     bound(settings)
-    store.apply(settings, keys, turn)
+    store.apply(settings, turn)
   }
 
   /// Whoever waits for a token asks anew: what was removed or forbidden comes no more.
@@ -88,7 +89,7 @@ final class Servers {
 
   /// Publishes what changed, and tells those who wait for it.
   func publish(_ turn: Turn) {
-    if turn.changed.isEmpty, turn.numbers == nil { return }
+    if turn.changed.isEmpty, turn.numbers == nil, turn.keys == nil { return }
     for name in store.publish(turn) { longPolls.release(name) }
   }
 

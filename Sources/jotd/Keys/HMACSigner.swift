@@ -7,18 +7,21 @@ import Synchronization
 /// heap; each signature starts again from that state.
 final class HMACSigner: Signer {
   let algorithm: Algorithm
+  let kid: String?
   let keyID: KeyID
   /// One context, so one signature at a time.
   private let context: Mutex<Context>
 
-  /// Schedules `secret` for `algorithm`.
-  init(_ secret: Secret, _ algorithm: Algorithm) throws(Failure) {
+  /// Schedules `secret` for `algorithm`; its tokens name it `kid`.
+  init(_ secret: Secret, _ algorithm: Algorithm, kid: String?) throws(Failure) {
     var context = try Context(secret, algorithm)
     var fingerprint: [UInt8] = []
     try context.mac(Array("jotd key id".utf8), algorithm.hashBytes, &fingerprint)
     self.algorithm = algorithm
+    self.kid = kid
     // 32 bits of a MAC: they tell keys apart, but a guess at a weak key can be checked by them.
-    keyID = KeyID(fingerprint.prefix(4).map(HMACSigner.hexadecimal).joined())
+    let print = fingerprint.prefix(4).map(HMACSigner.hexadecimal).joined()
+    keyID = KeyID(kid.map { "\($0)/\(print)" } ?? print)
     self.context = Mutex(context)
   }
 

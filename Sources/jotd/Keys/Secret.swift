@@ -13,22 +13,22 @@ import Rotation
   private let capacity: Int
   let count: Int
 
-  /// OpenSSL's memory for keys, set up once: 128 KiB hold a few of the largest. Must come before
+  /// OpenSSL's memory for keys, set up once: see `Limits.keyMemory`. Must come before
   /// all other use of OpenSSL, which takes no other allocator once it has allocated something
   /// (CRYPTO_set_mem_functions(3)): the process ends if it comes later.
   static let arena: Void = {
-    guard keymemory_prepare(128 << 10) != 0 else {
+    guard keymemory_prepare(Limits.keyMemory) != 0 else {
       fatalError("OpenSSL's secure heap cannot be made: keys would not be guarded")
     }
   }()
 
   /// Room for `capacity` bytes, filled by `fill`, which returns how many it used.
-  private init<Problem: Error>(
-    capacity: Int, fill: (UnsafeMutableBufferPointer<UInt8>) throws(Problem) -> Int
-  ) throws(Problem) {
+  private init(
+    capacity: Int, fill: (UnsafeMutableBufferPointer<UInt8>) throws(Failure) -> Int
+  ) throws(Failure) {
     Secret.arena
     guard let room = unsafe jotd_secure_malloc(max(1, capacity)) else {
-      fatalError("OpenSSL's secure heap is exhausted")
+      throw Failure("the memory for keys is full (\(Limits.keyMemory >> 10) KiB)")
     }
     unsafe bytes = unsafe room.bindMemory(to: UInt8.self, capacity: max(1, capacity))
     self.capacity = max(1, capacity)
@@ -68,11 +68,11 @@ import Rotation
 
   /// Takes the value of an environment variable over, and wipes it where it was, so that
   /// /proc/PID/environ and child processes do not have it. Nil when it is not set or too long.
-  convenience init?(takingVariable name: String) {
+  convenience init?(takingVariable name: String) throws(Failure) {
     guard let value = unsafe getenv(name) else { return nil }
     let count = unsafe strlen(value)
     guard count <= Limits.secretBytes else { return nil }
-    unsafe self.init(capacity: count) { buffer in
+    try unsafe self.init(capacity: count) { buffer in
       unsafe memcpy(buffer.baseAddress!, value, count)
       unsafe OPENSSL_cleanse(value, count)
       return count

@@ -44,12 +44,6 @@ final class SecretWatcher {
     }
   }
 
-  /// A watcher of another source, for the same listener, in place of this one: which is to be let
-  /// go.
-  func successor(_ loader: SecretLoader, seen: FileStatus?) -> SecretWatcher {
-    SecretWatcher(loader, seen: seen, hear: hear)
-  }
-
   /// Looks at the source, if it is time: at the next try after a failure, and else whenever asked.
   func look(at now: Instant) {
     if let retryAt, now < retryAt, retryAt - now <= Limits.longestRetry * 2 { return }

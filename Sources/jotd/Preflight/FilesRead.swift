@@ -7,8 +7,8 @@ struct FilesRead: Sendable {
 
   init(_ settings: Settings) {
     var paths = settings.files.map { ($0, "the configuration") }
-    if let secret = SecretLoader(signing: settings.signing).path {
-      paths.append((secret, "the secret"))
+    for key in settings.keys {
+      paths += SecretLoader(key: key.settings).paths.map { ($0, "the secret") }
     }
     for (path, meaning) in paths {
       guard let status = try? FileSystem.status(of: path) else { continue }

@@ -35,14 +35,28 @@ struct Preflight {
     HookInspection.inspect(settings, mounts.view, diagnostics)
   }
 
-  /// Reads the secret, and finds what is wrong or weak about it; nil after an error.
-  static func inspectSecret(_ settings: Settings, _ diagnostics: Diagnostics) -> HMACSigner? {
+  /// Reads the secrets, and finds what is wrong or weak about them; nil after an error.
+  static func inspectSecrets(_ settings: Settings, _ diagnostics: Diagnostics) -> Keys? {
+    let keys = settings.keys.compactMap { key in
+      key.settings.key(
+        zip(key.settings.secrets, key.locations).map { secret, location in
+          inspect(secret, of: key.settings, at: location, diagnostics)
+        })
+    }
+    return keys.count == settings.keys.count ? Keys(keys) : nil
+  }
+
+  /// The same for one secret of a key.
+  static func inspect(
+    _ secret: SecretSettings, of key: KeySettings, at location: SourceLocation,
+    _ diagnostics: Diagnostics
+  ) -> HMACSigner? {
     do throws(Failure) {
-      let (signer, warnings) = try SecretLoader(signing: settings.signing).signer()
-      for warning in warnings { diagnostics.warn(settings.secretLocation, warning) }
+      let (signer, warnings) = try SecretLoader(key: key).signer(secret)
+      for warning in warnings { diagnostics.warn(location, warning) }
       return signer
     } catch {
-      diagnostics.error(settings.secretLocation, error.description, isTransient: error.isTransient)
+      diagnostics.error(location, error.description, isTransient: error.isTransient)
       return nil
     }
   }

@@ -113,7 +113,7 @@ final class QueryService: Sendable {
       body: ByteBuffer(string: Metrics(store, at: .now).text))
   }
 
-  /// RFC 7662, with `required_role` beside.
+  /// RFC 7662, with `required_role` and `key` beside.
   private func introspect(_ request: Request) throws(Problem) -> Response {
     // White space may stand before the parameters (RFC 9110 section 8.3.1).
     let type = request.headers.first(name: "Content-Type")?.prefix {
@@ -129,9 +129,10 @@ final class QueryService: Sendable {
     }
     let tokens = fields.filter { $0.name == "token" }
     let roles = fields.filter { $0.name == "required_role" }
-    guard tokens.count == 1, roles.count <= 1 else {
+    let names = fields.filter { $0.name == "key" }
+    guard tokens.count == 1, roles.count <= 1, names.count <= 1 else {
       throw Problem(
-        .badRequest, "the form must have one field token, and required_role at most once")
+        .badRequest, "the form must have one field token, and required_role and key at most once")
     }
     var required: Role?
     if let name = roles.first?.value {
@@ -140,14 +141,18 @@ final class QueryService: Sendable {
       }
       required = role
     }
-    let verifier = Verifier(store.general.keys)
+    let keys = store.general.keys
+    let name = names.first?.value
+    if let name, keys[name] == nil { throw Problem(.badRequest, "there is no such key") }
     guard
-      let claims = try? verifier.verify(
+      let claims = try? Verifier(keys, key: name).verify(
         Array(tokens[0].value.utf8), at: .now, requiredRole: required)
     else { return .json(.object([JSON.Member("active", .bool(false))])) }
-    // A claim called active must not speak for the service.
-    let others = claims.all.filter { $0.name != "active" }
-    return .json(.object([JSON.Member("active", .bool(true))] + others))
+    var members = [JSON.Member("active", .bool(true))]
+    if keys.haveNames { members.append(JSON.Member("key", .string(claims.key))) }
+    // A claim of one of these names must not speak for the service.
+    let own = Set(members.map(\.name))
+    return .json(.object(members + claims.all.filter { !own.contains($0.name) }))
   }
 
   // MARK: For those who are named

@@ -56,6 +56,7 @@ extension IdentityStatus {
         + summary(at: now) + [
           JSON.Member("lifetime_seconds", .seconds(identity.lifetime)),
           JSON.Member("refresh_before_seconds", .seconds(identity.refreshBefore)),
+          JSON.Member("key", .string(identity.key)),
           JSON.Member("key_id", token.map { .string($0.origin.description) } ?? .null),
           JSON.Member("deliveries", .array(deliveries)),
         ])
@@ -95,7 +96,7 @@ struct Health {
     if let refused = general.refusedReload {
       notes.append(.string("the last reload was refused: \(refused)"))
     }
-    if let fault = general.secretFault { notes.append(.string(fault)) }
+    notes += general.secretFaults.sorted { $0.key < $1.key }.map { .string($0.value) }
     notes += general.hookFaults.map(JSON.string)
     let isFailing = states.contains { $0 == .expired || $0 == .missing }
     let isWorrying = states.contains(.stale) || statuses.contains { !$0.failures.isEmpty }

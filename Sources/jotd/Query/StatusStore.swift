@@ -11,9 +11,10 @@ final class StatusStore: Sendable {
     /// The configuration in force; nil when its files could not be told apart.
     var configuration: ConfigurationVersion?
     var lateness = Lateness()
-    /// Why the last reload was refused, and what is wrong with the secret; nil when all is well.
+    /// Why the last reload was refused; nil when all is well.
     var refusedReload: String?
-    var secretFault: String?
+    /// What is wrong with the secrets, by the names of their keys.
+    var secretFaults: [String: String] = [:]
     /// What is wrong with hooks, each in a sentence.
     var hookFaults: [String] = []
     var reloads = 0
@@ -32,6 +33,7 @@ final class StatusStore: Sendable {
     /// The names of those whose token is another one now, or does not come.
     @discardableResult
     mutating func take(_ turn: Turn) -> [String] {
+      if let keys = turn.keys { general.keys = keys }
       if let numbers = turn.numbers {
         self.numbers = numbers
         statuses = turn.changed
@@ -63,14 +65,13 @@ final class StatusStore: Sendable {
 
   /// Publishes a configuration that is in force from now on, with how its identities stand: at
   /// once, so that nobody finds a token of one configuration by the rules of another.
-  func apply(_ settings: Settings, _ keys: Keys, _ turn: Turn) {
+  func apply(_ settings: Settings, _ turn: Turn) {
     let access = Access(settings)
     state.withLock { state in
       state.general.access = access
-      state.general.keys = keys
       state.general.configuration = settings.version
       state.general.refusedReload = nil
-      state.general.secretFault = nil
+      state.general.secretFaults = [:]
       state.general.reloads += 1
       state.take(turn)
     }

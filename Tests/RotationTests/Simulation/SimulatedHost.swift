@@ -10,8 +10,7 @@ struct SimulatedHost {
   private var rotator: Rotator
   private var nextWake: Instant?
   private var lastRequest: RotationRequest.ID = 0
-  private var signer = SimulatedSigner(0)
-  private var keys = 0
+  private var keys = SimulatedKeys()
   private var identities: [Identity] = []
   /// How long lives and outages are on this host.
   private let scale: Scale
@@ -28,6 +27,16 @@ struct SimulatedHost {
   private var foreign: [Path: Int64] = [:]
   private var claimed: Set<Path> = []
 
+  /// The keys that tokens are believed of, and the last tokens of this run that readers may have.
+  private var believed = Keys([])
+  private var out: [Out] = []
+
+  private struct Out {
+    let token: Token
+    let identity: String
+    let keys: SimulatedKeys
+  }
+
   private(set) var witness = Witness()
   private(set) var deliveries = 0
   private var log: [String] = []
@@ -36,6 +45,7 @@ struct SimulatedHost {
     let job: Job
     /// What readers find when it is done; nil for nothing.
     let content: Held?
+    let keys: SimulatedKeys
     let begin: Int64
     /// Nil for one that hangs until its place is let go.
     let end: Int64?
@@ -61,7 +71,7 @@ struct SimulatedHost {
   init(seed: UInt64) {
     random = Seeded(seed)
     scale = Scale.allCases[Int(seed % 4)]
-    rotator = Rotator(keys: Keys(signing: signer))
+    rotator = Rotator(keys: keys.keys)
   }
 
   /// Lives for `steps` steps; throws the first violation.
@@ -163,27 +173,26 @@ extension SimulatedHost {
   }
 
   private mutating func changeKey() throws {
-    keys += 1
-    signer = SimulatedSigner(keys)
-    note("the key changes")
+    let name = SimulatedKeys.names.randomElement(using: &random)!
+    keys.change(name)
+    note("the key \(name) changes")
     witness.excuseAll(until: clock.time + Witness.moment)
     witness.forgetPaces()
-    try step(.keysChanged(Keys(signing: signer)))
-    if signerBroken <= clock.time { try witness.checkKey(keys) }
+    try step(.signerRead(key: name, keys[name]))
+    if signerBroken <= clock.time { try witness.checkKey(name, keys) }
   }
 
   private mutating func reload() throws {
     let before = identities
     identities = try makeIdentities()
     note("reload: \(identities.map(\.name))")
-    let hasNewKey = random.chance(0.1)
-    if hasNewKey {
-      keys += 1
-      signer = SimulatedSigner(keys)
-      note("with a new key")
+    let newKeys = SimulatedKeys.names.filter { _ in random.chance(0.1) }
+    for name in newKeys {
+      keys.change(name)
+      note("with a new key \(name)")
     }
     try configure(over: before)
-    if hasNewKey, signerBroken <= clock.time { try witness.checkKey(keys) }
+    if signerBroken <= clock.time { for name in newKeys { try witness.checkKey(name, keys) } }
     let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
     claimed.formIntersection(wanted)
     guard random.chance(0.2) else { return }
@@ -193,7 +202,8 @@ extension SimulatedHost {
     } else if let path = jobs.filter(\.isLook).randomElement(using: &random)?.job.delivery.path {
       note("\(path) is lost")
       places[path] = nil
-      witness.lose(path, at: clock.time)
+      witness.lose(path, at: clock.time, isReloading: true)
+      witness.excuse(path, until: clock.time + Witness.moment)
     }
     try reload()
   }
@@ -208,6 +218,7 @@ extension SimulatedHost {
     }
     jobs = []
     claimed = []
+    out = []
     let wereFresh = identities.filter { holdsFresh($0) }
     if !isFirst {
       let end = clock.time + Int64.random(in: 0...2_000_000, using: &random)
@@ -224,11 +235,11 @@ extension SimulatedHost {
     }
     // Sockets end with their process.
     places = places.filter { !$0.key.description.hasPrefix("/socket") }
-    rotator = Rotator(keys: Keys(signing: signer))
+    rotator = Rotator(keys: keys.keys)
     let issued = wereFresh.map { places[$0.lasting[0].path]!.token.issuedAt }
     witness.restart(at: clock.time)
     let (began, canSign) = (clock.now, signerBroken <= clock.time)
-    try step(.configured(identities, Keys(signing: signer)))
+    try step(.configured(identities, keys.keys))
     while let end = jobs.filter({ $0.isLook && $0.end != nil }).map({ endOf($0) }).min() {
       clock.pass(to: end)
       try endJobs()
@@ -261,15 +272,16 @@ extension SimulatedHost {
       try step(.touched(Set([path, Path("/stranger")] + others)))
     } else {
       note("\(path) is lost, reload")
+      witness.lose(path, at: clock.time, isReloading: true)
       try configure(over: identities)
     }
   }
 
   /// A reload brings `identities` in place of `before`.
   private mutating func configure(over before: [Identity]) throws {
-    signer.isBroken = signerBroken > clock.time
+    keys.setBroken(signerBroken > clock.time)
     let turn = rotator.step(
-      .configured(identities, Keys(signing: signer)), at: clock.now, random: &random)
+      .configured(identities, keys.keys), at: clock.now, random: &random)
     guard let changes = turn.changes else { throw Violation("a reload changed nothing") }
     try witness.apply(identities, changes, over: before, at: clock.time)
     try take(turn)
@@ -330,7 +342,7 @@ extension SimulatedHost {
       let count = min(free.count, Int.random(in: 0...2, using: &random))
       made.append(
         try Identity.sample(
-          name: name,
+          name: name, key: SimulatedKeys.names.randomElement(using: &random)!,
           bearer: random.chance(0.9)
             ? .user(ByteString("u"), .operator) : .subject(ByteString("v")),
           type: random.chance(0.1) ? "at+jwt" : nil, hasTokenID: random.chance(0.2),
@@ -347,13 +359,14 @@ extension SimulatedHost {
 
 extension SimulatedHost {
   private mutating func step(_ input: Input, isAlarm: Bool = false) throws {
-    signer.isBroken = signerBroken > clock.time
+    keys.setBroken(signerBroken > clock.time)
     try take(rotator.step(input, at: clock.now, random: &random), isAlarm: isAlarm)
   }
 
   /// `isAlarm` says that nothing but the timer woke the daemon.
   private mutating func take(_ turn: Turn, isAlarm: Bool = false) throws {
     nextWake = turn.nextWake
+    if let keys = turn.keys { believed = keys }
     let hasActed = try witness.learn(turn.changed, clock)
     for action in turn.actions {
       switch action {
@@ -393,6 +406,7 @@ extension SimulatedHost {
       // Readers see how it is before anything is done about it.
       excuse()
       try witness.look(at: places, clock, keys, only: identities)
+      try checkBelief()
       try witness.checkRest(
         of: places, identities, jobs.map(\.job.delivery.path),
         looks: jobs.filter(\.isLook).map(\.job.delivery.path), clock.time)
@@ -402,6 +416,19 @@ extension SimulatedHost {
       if next == end { break }
       try step(.woke, isAlarm: true)
     }
+  }
+
+  /// What readers may have is believed until it ends, whatever became of its key since.
+  private mutating func checkBelief() throws {
+    guard signerBroken <= clock.time, let out = out.randomElement(using: &random),
+      out.token.issuedAt <= clock.now, out.token.expiresAt > clock.now
+    else { return }
+    let changes = SimulatedKeys.names.map { keys.changes(of: $0, since: out.keys) }
+    guard changes.max()! <= Limits.replacedSigners else { return }
+    keys.setBroken(false)
+    do throws(VerificationError) {
+      _ = try Verifier(believed).verify(out.token.compact, at: clock.now)
+    } catch { throw Violation("a token of \(out.identity) is not believed: \(error.detail)") }
   }
 
   private func endOf(_ running: RunningJob) -> Int64 {
@@ -424,16 +451,16 @@ extension SimulatedHost {
       throw Violation("\(path) is touched before anybody looked at it")
     }
     if case .write(let bytes) = job.operation {
-      guard let held = Held(bytes, signedBy: SimulatedSigner(keys)) else {
-        throw Violation("a token that the current key did not sign goes to \(path)")
-      }
+      guard let owner = identities.first(where: { $0.name == job.identity }),
+        let held = Held(bytes, signedBy: keys.working(owner.key))
+      else { throw Violation("a token that the current key did not sign goes to \(path)") }
       content = held
       try witness.begin(held, path, of: identities, clock)
     }
     let hangs = hanging[path].map { $0 > clock.time } ?? false
     let end = hangs ? nil : clock.time + Int64.random(in: 50...5_000, using: &random)
     jobs.append(
-      RunningJob(job: job, content: content, begin: clock.time, end: end))
+      RunningJob(job: job, content: content, keys: keys, begin: clock.time, end: end))
   }
 
   /// Says whether a job has ended.
@@ -512,7 +539,10 @@ extension SimulatedHost {
   private mutating func carryOut(_ running: RunningJob) {
     if running.isLook { return }
     places[running.job.delivery.path] = running.content
-    if running.content != nil { deliveries += 1 }
+    guard let held = running.content else { return }
+    deliveries += 1
+    out.append(Out(token: held.token, identity: running.job.identity, keys: running.keys))
+    if out.count > 32 { out.removeFirst() }
   }
 
   private func isOutOfOrder(_ path: Path) -> Bool {
@@ -524,13 +554,13 @@ extension SimulatedHost {
     guard let first = identity.lasting.first, let held = places[first.path],
       let compact = try? CompactToken(parsing: held.bytes)
     else { return false }
-    let signer = SimulatedSigner(keys)
+    let signer = keys.working(identity.key)
     let payload = identity.template.payload(
       TokenTemplate.Stamp(
         issuedAt: held.token.issuedAt, expiresAt: held.token.issuedAt + identity.lifetime,
         id: identity.template.id(in: compact.claims)))
     return compact.payload == payload
-      && held.bytes.starts(with: identity.template.header(signer.algorithm))
+      && held.bytes.starts(with: identity.template.header(signer.algorithm, kid: signer.kid))
       && (try? signer.verifies(compact.signature, of: compact.signingInput)) == true
       && held.token.issuedAt <= clock.now
       && held.token.expiresAt - clock.now > identity.refreshBefore
@@ -546,7 +576,7 @@ extension Identity {
   /// The same for other callers.
   func allowing(_ user: Int) throws -> Identity {
     try .sample(
-      name: name, bearer: bearer, type: template.type, hasTokenID: template.hasID,
+      name: name, key: key, bearer: bearer, type: template.type, hasTokenID: template.hasID,
       lifetime: lifetime, refreshBefore: refreshBefore,
       paths: deliveries.map(\.path.description), access: [.user(UInt32(user))])
   }

@@ -25,12 +25,14 @@ struct Witness {
   var excuses: [Path: Int64] = [:]
   /// Places with something that the running process cannot know of.
   var abandoned: Set<Path> = []
-  /// Places whose token somebody took away, until another is written there; and whether a job came
-  /// back from there since: before that, nobody can know.
-  private(set) var lost: [Path: Bool] = [:]
+  /// Places whose token somebody took away, until a look comes back from there: before that, nobody
+  /// can know.
+  private(set) var lost: Set<Path> = []
+  /// Those that were delivered before, until another is written there.
+  private var bereft: Set<Path> = []
 
-  /// The key that was last reported as changed.
-  var keyID: KeyID?
+  /// Those of the keys that were last reported as changed, by their names.
+  var keyIDs: [String: KeyID] = [:]
   /// What is put up for the query socket.
   private(set) var board: [String: IdentityStatus] = [:]
   /// The last tries that failed: at places, and at minting for identities.
@@ -90,14 +92,16 @@ extension Witness {
     excuses[path] = max(excuses[path] ?? 0, end)
   }
 
-  /// Somebody takes away what is at `path`.
-  mutating func lose(_ path: Path, at time: Int64) {
-    lost[path] = false
+  /// Somebody takes away what is at `path`; where a reload comes with it, that is to see to it.
+  mutating func lose(_ path: Path, at time: Int64, isReloading: Bool = false) {
+    lost.insert(path)
+    if isReloading { return }
+    bereft.insert(path)
     excuse(path, until: time + Witness.moment)
   }
 
   /// A look at `path` comes back.
-  mutating func find(_ path: Path) { if lost[path] != nil { lost[path] = true } }
+  mutating func find(_ path: Path) { lost.remove(path) }
 
   /// Nobody knows of what was left at `path`.
   mutating func abandon(_ path: Path) { abandoned.insert(path) }
@@ -181,11 +185,12 @@ extension Witness {
     }
   }
 
-  /// All tokens are of a new key at once.
-  func checkKey(_ key: Int) throws {
+  /// All tokens of the key of this name are of a new one at once.
+  func checkKey(_ name: String, _ keys: SimulatedKeys) throws {
     for status in board.values
-    where status.token.map({ $0.origin != .key(SimulatedSigner.keyID(key)) })
-      ?? status.identity.lasting.isEmpty
+    where status.identity.key == name
+      && status.token.map({ $0.origin != .key(keys[name].keyID) })
+        ?? status.identity.lasting.isEmpty
     {
       throw Violation("\(status.identity.name) was not minted with the new key at once")
     }
@@ -224,7 +229,7 @@ extension Witness {
     let path = job.delivery.path
     failed[path] = nil
     abandoned.remove(path)
-    lost[path] = nil
+    bereft.remove(path)
   }
 
   /// What is put up changes; says whether anything was done.
@@ -307,11 +312,12 @@ extension Witness {
 extension Witness {
   /// Freshness, no future `iat`, the right key and the right identity, for whoever reads now.
   func look(
-    at places: [Path: Held], _ clock: SimulatedClock, _ keys: Int, only identities: [Identity]
+    at places: [Path: Held], _ clock: SimulatedClock, _ keys: SimulatedKeys,
+    only identities: [Identity]
   ) throws {
     guard excuse <= clock.time else { return }
-    let keyID = SimulatedSigner.keyID(keys)
     for identity in identities {
+      let keyID = keys[identity.key].keyID
       if let token = board[identity.name]?.token {
         try check(token, of: identity, "the query socket", clock, keyID)
       } else if identity.lasting.contains(where: { excuses[$0.path, default: 0] > clock.time }) {
@@ -390,7 +396,7 @@ extension Witness {
       where
         (status.isMissing || status.token == nil
         || status.identity.lasting.contains { places[$0.path] == nil })
-        && !status.identity.lasting.contains(where: { lost[$0.path] != nil })
+        && !status.identity.lasting.contains(where: { bereft.contains($0.path) })
         && !troubled.contains(status.identity.name)
       {
         throw Violation("ready, and \(status.identity.name) is not delivered")

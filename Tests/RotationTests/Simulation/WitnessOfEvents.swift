@@ -38,11 +38,13 @@ extension Witness {
       guard
         reportedMinting.updateValue(failure.description, forKey: identity) != failure.description
       else { throw Violation("that minting fails for \(identity) is reported twice") }
-    case .keyChanged(let keyID):
+    case .keyChanged(let name?, let keyID):
       // Of a key that was there before, only because of what another one signed.
-      guard keyID != self.keyID || places.values.contains(where: { $0.token.origin != .key(keyID) })
+      let paths = identities.filter { $0.key == name }.flatMap(\.deliveries).map(\.path)
+      let origins = paths.compactMap { places[$0]?.token.origin }
+      guard keyIDs[name] != keyID || origins.contains(where: { $0 != .key(keyID) })
       else { throw Violation("\(keyID) is said to be new and is not") }
-      self.keyID = keyID
+      keyIDs[name] = keyID
     case .stale(let identity, let expiry): try tell(identity, expiry, .stale, clock)
     case .expired(let identity, let expiry): try tell(identity, expiry, .expired, clock)
     default: break
@@ -68,7 +70,7 @@ extension Witness {
   ) throws {
     for identity in identities where identity.name == summary.identity {
       for path in (onlyLasting ? identity.lasting : identity.deliveries).lazy.map(\.path)
-      where places[path]?.token.expiresAt != summary.expiresAt && lost[path] != false {
+      where places[path]?.token.expiresAt != summary.expiresAt && !lost.contains(path) {
         throw Violation("\(summary.identity) is reported as delivered, \(path) lacks it")
       }
     }

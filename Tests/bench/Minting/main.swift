@@ -6,7 +6,7 @@ import Glibc
 // Mints as many tokens as its argument says, with jotd's own code, and prints the seconds that took
 // and the last token's length. Each has another user_id, as those of a start.
 let count = Int(CommandLine.arguments.dropFirst().first ?? "") ?? 100_000
-let signer = try HMACSigner(try Secret.random(), .hs256)
+let signer = try HMACSigner(try Secret.random(), .hs256, kid: nil)
 let templates = (0..<1_000).map {
   TokenTemplate(.user(ByteString("user-\($0)"), .operator), claims: [])
 }

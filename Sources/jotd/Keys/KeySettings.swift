@@ -1,11 +1,28 @@
 import Rotation
 
-/// What `signing:` says.
-struct SigningSettings {
-  let algorithm: Algorithm
+/// What the configuration says of one key.
+struct KeySettings {
+  let label: KeyLabel
+  /// Where it stands in the document: `signing`, or `keys.NAME`.
+  let path: String
+  /// What new tokens are signed with.
+  let secret: SecretSettings
+  /// What they were signed with before, and may still be.
+  var previous: SecretSettings?
+  let allowWeak: Bool
+
+  var secrets: [SecretSettings] { [secret] + [previous].compactMap(\.self) }
+}
+
+/// A secret, and how it is had.
+struct SecretSettings {
   let source: SecretSource
   let encoding: SecretEncoding
-  let allowWeak: Bool
+  let algorithm: Algorithm
+  /// Where it stands in the document: `signing.secret`, `keys.NAME.previous`.
+  let path: String
+  /// Whether nothing is signed with it any more.
+  var isFormer = false
 }
 
 /// Where the secret comes from.

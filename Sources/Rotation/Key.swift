@@ -1,0 +1,50 @@
+/// What an identity's tokens are signed with, by its name, and what they were signed with before.
+package struct Key: Sendable {
+  /// The name of the only key, where it has none, and of the one for identities that name none.
+  package static let standardName = "default"
+
+  package let name: String
+  /// What new tokens are signed with.
+  package let signing: any Signer
+  /// What the configuration says that they were signed with before.
+  package let previous: (any Signer)?
+  /// What `signing` replaced while jotd ran, the latest first.
+  var replaced: [Replaced] = []
+
+  struct Replaced {
+    let signer: any Signer
+    /// When the last of its tokens ends: who has it may go on making tokens, which are not believed
+    /// for longer.
+    let until: Instant
+  }
+
+  package init(name: String, signing: any Signer, previous: (any Signer)? = nil) {
+    self.name = name
+    self.signing = signing
+    self.previous = previous
+  }
+
+  /// What its tokens may have been signed with before to be believed at `now`.
+  func former(at now: Instant) -> [any Signer] {
+    (previous.map { [$0] } ?? []) + replaced.filter { $0.until > now }.map(\.signer)
+  }
+}
+
+/// What is known of a key without it: its name, and what its tokens show of it.
+package struct KeyLabel: Hashable, Sendable {
+  package let name: String
+  package let algorithm: Algorithm
+  /// The header parameter `kid` of its tokens (RFC 7515 section 4.1.4); nil for none.
+  package let kid: String?
+
+  package init(name: String = Key.standardName, algorithm: Algorithm = .hs256, kid: String? = nil) {
+    self.name = name
+    self.algorithm = algorithm
+    self.kid = kid
+  }
+
+  package static func fault(inKid kid: String) -> String? {
+    TokenTemplate.isWord(kid, upTo: Limits.kidBytes)
+      ? nil : "a kid is 1 to \(Limits.kidBytes) of \(TokenTemplate.wordRule)"
+  }
+}

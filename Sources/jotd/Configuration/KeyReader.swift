@@ -1,0 +1,101 @@
+import Rotation
+
+/// Reads what the configuration says of keys. Nothing below is repeated, because any of it may be
+/// the secret, put there by mistake.
+extension Diagnostics {
+  private static let keyKeys = ["algorithm", "kid", "secret", "previous", "allow_weak_secret"]
+  private static let encodings = SecretEncoding.allCases.map(\.rawValue)
+  private static let algorithms = Algorithm.allCases.map(\.rawValue)
+
+  /// What `signing` says, or an entry of `keys`; nil, and errors, when it is wrong.
+  func key(
+    _ node: YAMLNode, _ name: String, in path: @autoclosure @escaping () -> String
+  ) -> Settings.Key? {
+    redacting { readKey(node, name, path()) }
+  }
+
+  private func readKey(
+    _ node: YAMLNode, _ name: String, _ path: @autoclosure @escaping () -> String
+  ) -> Settings.Key? {
+    guard let section = Section(node, path(), keys: Diagnostics.keyKeys, self) else { return nil }
+    let chosen = readAlgorithm(section) ?? .hs256
+    let kid = section["kid"].map { readKid($0, section.path("kid")) }
+    let allowWeak = section["allow_weak_secret"].map {
+      bool($0, section.path("allow_weak_secret"))
+    }
+    let previous = section["previous"].map {
+      readSecret($0, section.path("previous"), of: chosen, isFormer: true)
+    }
+    guard let node = section.required("secret", "one of env, file, credential"),
+      let secret = readSecret(node, section.path("secret"), of: chosen)
+    else { return nil }
+    let label = KeyLabel(
+      name: name, algorithm: chosen, kid: kid.flatMap(\.self))
+    let settings = KeySettings(
+      label: label, path: section.name, secret: secret, previous: previous.flatMap(\.self),
+      allowWeak: allowWeak.flatMap(\.self) ?? false)
+    let locations = [node.location, section["previous"]?.location].compactMap(\.self)
+    return Settings.Key(settings: settings, locations: locations)
+  }
+
+  private func readKid(_ node: YAMLNode, _ name: String) -> String? {
+    guard let kid = string(node, name) else { return nil }
+    guard let fault = KeyLabel.fault(inKid: kid) else { return kid }
+    error(node.location, "\(name): \(fault)")
+    return nil
+  }
+
+  /// Nil without one, and after an error.
+  private func readAlgorithm(_ section: Section) -> Algorithm? {
+    section["algorithm"].flatMap {
+      choice($0, section.path("algorithm"), of: Diagnostics.algorithms)
+    }.flatMap(Algorithm.init(rawValue:))
+  }
+
+  /// A secret of a key of this algorithm; `isFormer` says that it was before.
+  private func readSecret(
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String, of algorithm: Algorithm,
+    isFormer: Bool = false
+  ) -> SecretSettings? {
+    guard
+      let (kind, value, section) = single(
+        node, name(), of: ["env", "file", "credential"],
+        beside: isFormer ? ["encoding", "algorithm"] : ["encoding"])
+    else { return nil }
+    let encoding = section["encoding"].map {
+      choice($0, section.path("encoding"), of: Diagnostics.encodings)
+    }
+    guard let source = readSource(value, kind, section.path(kind)) else { return nil }
+    return SecretSettings(
+      source: source,
+      encoding: encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8,
+      algorithm: readAlgorithm(section) ?? algorithm, path: section.name, isFormer: isFormer)
+  }
+
+  private func readSource(_ node: YAMLNode, _ kind: String, _ name: @autoclosure () -> String)
+    -> SecretSource?
+  {
+    switch kind {
+    case "file": return path(node, name()).map(SecretSource.file)
+    case "env":
+      guard let variable = word(node, name()) else { return nil }
+      guard Diagnostics.isVariable(variable) else {
+        error(node.location, "\(name()) \(Diagnostics.variableRule)")
+        return nil
+      }
+      return .env(variable)
+    default:
+      guard let id = word(node, name()) else { return nil }
+      guard !id.utf8.contains(UInt8(ascii: "/")), id != ".", id != "..",
+        id.utf8.count <= Limits.nameBytes
+      else {
+        error(
+          node.location,
+          "\(name()) must be the id of a credential (systemd.exec(5), LoadCredential=), "
+            + "not a path")
+        return nil
+      }
+      return .credential(id)
+    }
+  }
+}

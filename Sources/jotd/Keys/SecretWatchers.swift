@@ -1,0 +1,27 @@
+import Rotation
+
+/// Keeps an eye on the secrets of all keys, on each by itself: one that hangs keeps no other.
+@MainActor
+final class SecretWatchers {
+  private var watchers: [SecretWatcher] = []
+  private let hear: @MainActor (_ key: String, SecretWatcher.News) -> Void
+
+  /// `hear` is called on the main queue with what is new, and the name of the key that it is about.
+  init(hear: @escaping @MainActor (_ key: String, SecretWatcher.News) -> Void) { self.hear = hear }
+
+  /// When to look again although nothing happened; nil while all is well.
+  var retryAt: Instant? { watchers.compactMap(\.retryAt).min() }
+
+  /// Watches these from now on, and no others; `fingerprint` is that of the secret's source from
+  /// before it was read.
+  func watch(_ secrets: [(loader: SecretLoader, fingerprint: FileStatus?)]) {
+    // Before others are made: the kernel gives a user so many and no more.
+    watchers = []
+    watchers = secrets.map { loader, fingerprint in
+      SecretWatcher(loader, seen: fingerprint) { [hear] in hear(loader.key.label.name, $0) }
+    }
+  }
+
+  /// Looks at each, if it is time.
+  func look(at now: Instant) { for watcher in watchers { watcher.look(at: now) } }
+}

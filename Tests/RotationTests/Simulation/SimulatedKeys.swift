@@ -1,0 +1,40 @@
+@testable import Rotation
+
+/// The keys of a simulated host: two names, and a signer of another number whenever one changes.
+struct SimulatedKeys {
+  static let names = [Key.standardName, "yard"]
+
+  private var signers = [SimulatedSigner(0), SimulatedSigner(1)]
+  private var numbers = [0, 1]
+  private var changes = [0, 0]
+
+  /// What signs for this name now.
+  subscript(name: String) -> SimulatedSigner { signers[SimulatedKeys.names.firstIndex(of: name)!] }
+
+  /// The same, but never broken: for whoever judges.
+  func working(_ name: String) -> SimulatedSigner {
+    SimulatedSigner(numbers[SimulatedKeys.names.firstIndex(of: name)!])
+  }
+
+  /// Changes the key of this name.
+  mutating func change(_ name: String) {
+    let index = SimulatedKeys.names.firstIndex(of: name)!
+    numbers[index] = numbers.max()! + 1
+    changes[index] += 1
+    // Only what signs now is ever broken.
+    signers[index].isBroken = false
+    signers[index] = SimulatedSigner(numbers[index])
+  }
+
+  /// How often the key of this name has changed since it was as in `former`.
+  func changes(of name: String, since former: SimulatedKeys) -> Int {
+    let index = SimulatedKeys.names.firstIndex(of: name)!
+    return changes[index] - former.changes[index]
+  }
+
+  func setBroken(_ isBroken: Bool) { for signer in signers { signer.isBroken = isBroken } }
+
+  var keys: Keys {
+    Keys(zip(SimulatedKeys.names, signers).map { Key(name: $0, signing: $1) })
+  }
+}
