@@ -48,8 +48,9 @@ package enum Limits {
   /// the rest is room for passphrases.
   package static let secretBytes = 4096
 
-  /// Keys of one configuration: a verifier may have to try each of them.
-  package static let keys = 32
+  /// Keys of one configuration: each takes an inotify instance, of which the kernel gives a user
+  /// 128, and a thread at each look; and a verifier may have to try all of them.
+  package static let keys = 8
   /// Signers of a key that are still believed after they were replaced while jotd ran: whoever
   /// replaces a secret more often than that within the life of a token has a reason not to wait.
   package static let replacedSigners = 4
@@ -61,7 +62,7 @@ package enum Limits {
   /// Bytes of locked memory for keys: of each at most six signers, and two more while a reload is
   /// under way, each with some 6 KiB for the longest secret, and secrets that are read. Pages that
   /// nothing is in are not taken.
-  package static let keyMemory = 2 << 20
+  package static let keyMemory = 1 << 20
 
   // Delivery
 

@@ -824,7 +824,7 @@ MUTATIONS = [
      "watchers = secrets.map {", "watchers = secrets.prefix(1).map {",
      ["test_keys.py::test_a_changed_secret_replaces_the_tokens_of_its_key_alone"]),
     (SECRETS, "there is room for a few keys alone", "Rotation/Limits.swift",
-     "keyMemory = 2 << 20", "keyMemory = 128 << 10",
+     "keyMemory = 1 << 20", "keyMemory = 128 << 10",
      ["test_keys.py::test_as_many_keys_as_there_may_be"]),
     (SECRETS, "a former secret has the algorithm of now", "jotd/Configuration/KeyReader.swift",
      "algorithm: readAlgorithm(section) ?? algorithm, path", "algorithm: algorithm, path",
