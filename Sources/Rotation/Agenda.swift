@@ -60,10 +60,12 @@ struct Agenda {
 
   /// A token of this origin that ends then may still be about.
   mutating func noteExpiry(_ expiry: Instant, of origin: Token.Origin) {
-    if lastExpiries.count >= Limits.endsRemembered {
-      lastExpiries = lastExpiries.filter { $0.value > now }
-    }
     lastExpiries[origin] = max(lastExpiries[origin] ?? expiry, expiry)
+    guard lastExpiries.count > Limits.endsRemembered else { return }
+    lastExpiries = lastExpiries.filter { $0.value > now }
+    guard lastExpiries.count > Limits.endsRemembered else { return }
+    let earliest = lastExpiries.min { $0.value < $1.value }
+    if let earliest { lastExpiries[earliest.key] = nil }
   }
 
   // MARK: Actions

@@ -54,7 +54,9 @@ package enum Limits {
   /// Signers of a key that are still believed after they were replaced while jotd ran: whoever
   /// replaces a secret more often than that within the life of a token has a reason not to wait.
   package static let replacedSigners = 4
-  /// Ends of tokens by what signed them, after which those that are over are forgotten.
+  /// Ends of tokens by what signed them. Where there are more, those that are over are forgotten,
+  /// and then the earliest: the tokens of so many signers are about when somebody has replaced a
+  /// secret more often within their lives.
   package static let endsRemembered = 256
   /// Bytes of a `kid`: it travels in every token.
   package static let kidBytes = 64

@@ -352,6 +352,21 @@ struct RotatorTests {
       ])
   }
 
+  @Test func soManyEndsOfTokensAreRememberedAndTheEarliestGoesFirst() {
+    var agenda = Agenda(Keys(signing: SimulatedSigner(0)))
+    agenda.now = start
+    for number in 1...Limits.endsRemembered + 3 {
+      let end = start + .seconds(1_000 - number)
+      agenda.noteExpiry(end, of: .key(SimulatedSigner.keyID(number)))
+    }
+    #expect(agenda.lastExpiries.count == Limits.endsRemembered)
+    #expect(agenda.lastExpiries[.key(SimulatedSigner.keyID(1))] == start + .seconds(999))
+    // Those that are over go before one that is not.
+    agenda.now = start + .seconds(900)
+    agenda.noteExpiry(start + .seconds(5_000), of: .key(KeyID("another")))
+    #expect(agenda.lastExpiries.count == 100)
+  }
+
   @Test func aTokenIsBelievedOfTheKeyThatSignedIt() throws {
     let identity = try Identity.sample()
     let token = sampleToken(identity, at: start)
