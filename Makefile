@@ -6,7 +6,8 @@ PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr
 JOTD := .build/release/jotd
 BUILD_PACKAGES := libssl-dev libsystemd-dev libyaml-dev pkg-config
-TEST_PACKAGES := python3-pytest python3-pytest-xdist python3-jwt jwt strace gcc libc6-dev curl \
+TEST_PACKAGES := python3-pytest python3-pytest-xdist python3-jwt python3-cryptography openssl jwt \
+  strace gcc libc6-dev curl \
   prometheus bsdutils netcat-openbsd socat python3-hypothesis python3-yaml
 POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs e2fsprogs \
   gcc libc6-dev util-linux
@@ -193,7 +194,7 @@ install:
 	@[ -x $(JOTD) ] || { echo "run make build first"; exit 1; }
 	install -D -m 0755 $(JOTD) $(DESTDIR)$(PREFIX)/bin/jotd
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system \
-	  systemd/jotd.service systemd/jotd.socket
+	  systemd/jotd.service systemd/jotd.socket systemd/jotd-jwks.socket
 	sed -i 's|/usr/bin/jotd|$(PREFIX)/bin/jotd|' $(DESTDIR)$(PREFIX)/lib/systemd/system/jotd.service
 	install -D -m 0644 systemd/jotd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jotd.conf
 	install -D -m 0644 systemd/jotd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/jotd.conf
@@ -212,7 +213,8 @@ install:
 uninstall:
 	rm -f $(DESTDIR)/etc/polkit-1/rules.d/50-jotd-hooks.rules
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/jotd share/bash-completion/completions/jotd \
-	  $(addprefix lib/,systemd/system/jotd.service systemd/system/jotd.socket sysusers.d/jotd.conf \
+	  $(addprefix lib/,systemd/system/jotd.service systemd/system/jotd.socket \
+	    systemd/system/jotd-jwks.socket sysusers.d/jotd.conf \
 	    tmpfiles.d/jotd.conf systemd/catalog/jotd.catalog) \
 	  $(addprefix share/,man/man8/jotd.8 man/man5/jotd.yaml.5 \
 	    $(addprefix doc/jotd/,jotd.yaml README.md dark-client.md camera-client.service)))

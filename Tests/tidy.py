@@ -26,8 +26,12 @@ CALLED_BY_OTHERS = {
 
 # The rooms where unsafe code may be, each with the C module that it is there for.
 C_IMPORTS = {
-    "COpenSSL": {"Keys/Secret.swift", "Keys/HMACSigner.swift", "Keys/Digest.swift"},
-    "CKeyMemory": {"Keys/Secret.swift", "Keys/HMACSigner.swift"},
+    "COpenSSL": {
+        "Keys/Digest.swift", "Keys/HMACSigner.swift", "Keys/OpenSSLKey.swift",
+        "Keys/Secret.swift", "Keys/SignatureContext.swift"},
+    "CKeyMemory": {
+        "Keys/HMACSigner.swift", "Keys/OpenSSLKey.swift", "Keys/Secret.swift",
+        "Keys/SignatureContext.swift"},
     "CYAML": {"Configuration/YAMLDocument.swift"},
     "CSystemd": {
         "System/SocketActivation.swift", "Daemon/Journal.swift", "Daemon/SystemdNotifier.swift"},

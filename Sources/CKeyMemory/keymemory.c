@@ -1,28 +1,46 @@
 #include "CKeyMemory.h"
 
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
+#include <string.h>
 
-static _Thread_local int inside;
+static _Thread_local enum { ORDINARY, SECURE, WIPED } mode;
 
 static void *allocate(size_t count, const char *file, int line) {
-  if (inside)
+  if (mode == SECURE)
     return CRYPTO_secure_malloc(count, file, line);
   return count == 0 ? NULL : malloc(count);
 }
 
 static void release(void *bytes, const char *file, int line) {
-  if (CRYPTO_secure_allocated(bytes))
+  if (CRYPTO_secure_allocated(bytes)) {
     CRYPTO_secure_clear_free(bytes, CRYPTO_secure_actual_size(bytes), file, line);
-  else
-    free(bytes);
+    return;
+  }
+  if (mode != ORDINARY && bytes != NULL)
+    explicit_bzero(bytes, malloc_usable_size(bytes));
+  free(bytes);
 }
 
 static void *reallocate(void *bytes, size_t count, const char *file, int line) {
-  // A key's memory does not grow, and nothing from the ordinary heap becomes a key's.
-  if (bytes != NULL && CRYPTO_secure_allocated(bytes))
+  if (bytes == NULL)
+    return allocate(count, file, line);
+  int isSecure = CRYPTO_secure_allocated(bytes);
+  if (!isSecure && mode == ORDINARY)
+    return realloc(bytes, count);
+  if (count == 0) {
+    release(bytes, file, line);
     return NULL;
-  return bytes == NULL ? allocate(count, file, line) : realloc(bytes, count);
+  }
+  // What is a key's stays one, and nothing of it stays where it was.
+  size_t has = isSecure ? CRYPTO_secure_actual_size(bytes) : malloc_usable_size(bytes);
+  void *other = isSecure ? CRYPTO_secure_malloc(count, file, line) : malloc(count);
+  if (other == NULL)
+    return NULL;
+  memcpy(other, bytes, has < count ? has : count);
+  release(bytes, file, line);
+  return other;
 }
 
 int keymemory_prepare(size_t bytes) {
@@ -31,5 +49,6 @@ int keymemory_prepare(size_t bytes) {
   return CRYPTO_secure_malloc_init(bytes, 64);
 }
 
-void keymemory_enter(void) { inside = 1; }
-void keymemory_leave(void) { inside = 0; }
+void keymemory_enter(void) { mode = SECURE; }
+void keymemory_wipe(void) { mode = WIPED; }
+void keymemory_leave(void) { mode = ORDINARY; }

@@ -103,10 +103,11 @@ bool linux_has_access_list(const char *path) {
   return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
 }
 
-int linux_is_listening(int fd) {
+int linux_is_listening(int fd, int internet) {
   int domain = 0, type = 0, listens = 0;
   socklen_t size = sizeof(int);
-  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+         (domain == AF_UNIX || (internet && (domain == AF_INET || domain == AF_INET6))) &&
          getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM &&
          getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
 }

@@ -10,7 +10,7 @@ package enum Base64URL {
     return table
   }()
 
-  static func isDigit(_ byte: UInt8) -> Bool { values[Int(byte)] != 255 }
+  package static func isDigit(_ byte: UInt8) -> Bool { values[Int(byte)] != 255 }
 
   /// Digits in the encoding of `count` bytes.
   static func digits(for count: Int) -> Int { (count * 4 + 2) / 3 }

@@ -34,13 +34,19 @@ package struct Key: Sendable {
 package struct KeyLabel: Hashable, Sendable {
   package let name: String
   package let algorithm: Algorithm
-  /// The header parameter `kid` of its tokens (RFC 7515 section 4.1.4); nil for none.
+  /// The header parameter `kid` of its tokens (RFC 7515 section 4.1.4), as the configuration says;
+  /// nil for none, or, with a private key, for what the key itself says.
   package let kid: String?
 
   package init(name: String = Key.standardName, algorithm: Algorithm = .hs256, kid: String? = nil) {
     self.name = name
     self.algorithm = algorithm
     self.kid = kid
+  }
+
+  /// The longest that `kid` can be in the tokens.
+  var longestKid: String? {
+    kid ?? (algorithm.takesSecret ? nil : String(repeating: "x", count: Limits.kidBytes))
   }
 
   package static func fault(inKid kid: String) -> String? {

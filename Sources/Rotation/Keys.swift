@@ -33,6 +33,34 @@ package struct Keys: Sendable {
     return token.origin == .key(all[index].signing.keyID)
   }
 
+  /// What verifies the tokens of these keys that are about at `now`, as a JWK Set (RFC 7517
+  /// section 5): of each that has a public key, and of those that it replaced. No two have one
+  /// `kid`, by which verifiers find them: what signs now goes before what signed.
+  package func jwks(at now: Instant) -> JSON {
+    var published: [JSON] = []
+    var names: Set<String?> = []
+    for signer in all.map(\.signing) + all.flatMap({ $0.former(at: now) }) {
+      guard let publicKey = signer.publicKey, names.insert(signer.kid).inserted else { continue }
+      published.append(publicKey.jwk(signer.algorithm, kid: signer.kid))
+    }
+    return .object([JSON.Member("keys", .array(published))])
+  }
+
+  /// What speaks against `signer` as the key of this name; nil when nothing does. A verifier finds
+  /// a public key by the token's `kid` (RFC 7517 section 4.5): two must not have the same, unless
+  /// they are one, for one algorithm.
+  package func fault(of signer: any Signer, as name: String) -> String? {
+    guard signer.publicKey != nil else { return nil }
+    let other = all.first { other in
+      other.name != name && other.signing.publicKey != nil && other.signing.kid == signer.kid
+        && other.signing.keyID != signer.keyID
+    }
+    return other.map { other in
+      "the keys \(other.name) and \(name) are two, and have the same kid: verifiers could not tell "
+        + "them apart. Say another with kid"
+    }
+  }
+
   /// So few that nothing finds one faster than looking at each.
   private func index(of name: String) -> Int? { all.indices.first { all[$0].name == name } }
 

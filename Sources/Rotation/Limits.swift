@@ -48,6 +48,17 @@ package enum Limits {
   /// the rest is room for passphrases.
   package static let secretBytes = 4096
 
+  /// Bytes of a file with a private key, encoded: one of RSA with 4,096 bits takes 3,300 in PEM;
+  /// the rest is room for certificates beside it.
+  package static let privateKeyBytes = 16 << 10
+  /// Bytes of a passphrase: OpenSSL asks for no more (PEM_BUFSIZE, with the zero behind it).
+  package static let passphraseBytes = 1023
+  /// What a file with a private key may hold beside it: certificates, parameters.
+  package static let objectsBesideKey = 16
+  /// Bits of an RSA modulus: fewer are forbidden (RFC 7518 section 3.3); with more, a signature
+  /// takes longer than 5 ms, and all identities wait for it.
+  package static let rsaBits = 2048...4096
+
   /// Keys of one configuration: each takes an inotify instance, of which the kernel gives a user
   /// 128, and a thread at each look; and a verifier may have to try all of them.
   package static let keys = 8
@@ -58,13 +69,21 @@ package enum Limits {
   /// and then the earliest: the tokens of so many signers are about when somebody has replaced a
   /// secret more often within their lives.
   package static let endsRemembered = 256
+  /// Bytes of a JWK Set: MediaMTX reads no more.
+  package static let publicKeysBytes = 128 << 10
+  /// Keys of a JWK Set that is read: providers have some ten; each is tried.
+  package static let publishedKeys = 100
+  /// How long others may keep the public keys: a verifier that does so has a changed one within
+  /// that.
+  package static let publicKeysAge = Duration.seconds(300)
   /// Bytes of a `kid`: it travels in every token.
   package static let kidBytes = 64
 
   /// Bytes of locked memory for keys: of each at most six signers, and two more while a reload is
-  /// under way, each with some 6 KiB for the longest secret, and secrets that are read. Pages that
-  /// nothing is in are not taken.
-  package static let keyMemory = 1 << 20
+  /// under way, each with some 6 KiB for the longest secret and 12 KiB for the longest RSA key,
+  /// some 40 KiB for its first signature, and secrets that are read. Pages that nothing is in are
+  /// not taken.
+  package static let keyMemory = 4 << 20
 
   // Delivery
 
@@ -132,6 +151,8 @@ package enum Limits {
   package static let tokenConnections = 512
   /// Connections of the credential socket at once: units that start together.
   package static let credentialConnections = 256
+  /// Connections of the sockets for public keys at once: verifiers fetch them once an hour or so.
+  package static let publicKeyConnections = 128
   /// Descriptors that connections leave to rotations: two for each worker, hanging ones included,
   /// and the folders that it keeps, four for each hook, and 32 for the journal, timers and files
   /// that are read.

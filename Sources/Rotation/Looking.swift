@@ -139,7 +139,7 @@ extension Identity {
         issuedAt: issuedAt, expiresAt: issuedAt + lifetime, id: template.id(in: parsed.claims)),
       !template.hasID || stamp.id != nil, parsed.payload == template.payload(stamp),
       compact.starts(with: template.header(signer.algorithm, kid: signer.kid)),
-      parsed.signature.count == signer.algorithm.hashBytes
+      parsed.signature.count == signer.signatureBytes
     else { return nil }
     let token = Token(
       compact: compact, issuedAt: issuedAt, expiresAt: issuedAt + lifetime,

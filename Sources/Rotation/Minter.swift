@@ -1,4 +1,5 @@
-/// Makes tokens. The same template, times and key give the same bytes, but for the ids of tokens.
+/// Makes tokens. The same template, times and key give the same bytes, but for the ids of tokens
+/// and signatures that are randomised.
 package struct Minter {
   /// Reused from token to token.
   private var claims: [UInt8] = []
@@ -21,7 +22,9 @@ package struct Minter {
     var compact: [UInt8] = []
     let header = template.header(signer.algorithm, kid: signer.kid)
     compact.reserveCapacity(
-      header.count + signer.algorithm.bytesAfterHeader(claims: claims.count))
+      header.count
+        + signer.algorithm.bytesAfterHeader(
+          claims: claims.count, signature: signer.signatureBytes))
     compact += header
     Base64URL.append(claims, to: &compact)
     try signer.sign(compact, into: &signature)

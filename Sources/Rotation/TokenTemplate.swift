@@ -37,8 +37,12 @@ package struct TokenTemplate: Hashable, Sendable {
   /// ten digits at most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262,
   /// and the longest lifetime after that is still below 10^10 seconds.
   func canExceed(_ limit: Int, _ key: KeyLabel) -> Bool {
-    let header = header(key.algorithm, kid: key.kid).count
-    let bytes = { header + key.algorithm.bytesAfterHeader(claims: $0) }
+    let header = header(key.algorithm, kid: key.longestKid).count
+    let bytes = {
+      header
+        + key.algorithm.bytesAfterHeader(
+          claims: $0, signature: key.algorithm.mostSignatureBytes)
+    }
     // A byte is written as six at the most, and what is around the claims has less than 150.
     guard bytes(150 + 6 * bearer.name.utf8.count + more.count) > limit else { return false }
     let last = Instant(seconds: 9_999_999_999)

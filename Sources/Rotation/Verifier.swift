@@ -2,15 +2,24 @@
 /// form, algorithm, signature, and only then what the claims say.
 package struct Verifier {
   private let keys: [Key]
+  /// Of others, by whatever names they have.
+  private let published: [any SignatureVerifier]
 
   private struct Candidate {
     let key: String
-    let signer: any Signer
+    let signer: any SignatureVerifier
   }
 
   /// Believes what one of `keys` signed; only the one of this name, if there is one.
   package init(_ keys: Keys, key name: String? = nil) {
     self.keys = keys.all.filter { name == nil || $0.name == name }
+    published = []
+  }
+
+  /// Believes what one of these verifies.
+  package init(_ published: [any SignatureVerifier]) {
+    keys = []
+    self.published = published
   }
 
   /// The claims of `text` if its signature, its required claims, its times at `now`, and the role
@@ -51,7 +60,7 @@ package struct Verifier {
       keys.map { Candidate(key: $0.name, signer: $0.signing) }
       + keys.flatMap { key in
         key.former(at: now).map { Candidate(key: key.name, signer: $0) }
-      }
+      } + published.map { Candidate(key: $0.kid ?? "", signer: $0) }
     let algorithms = Algorithm.allCases.filter { algorithm in
       all.contains { $0.signer.algorithm == algorithm }
     }

@@ -6,13 +6,15 @@ struct ZeroSigner: Signer {
   let algorithm = Algorithm.hs256
   let kid: String? = nil
   let keyID = KeyID("zero")
+  let signatureBytes = 32
+  let publicKey: PublicKey? = nil
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) {
-    signature = [UInt8](repeating: 0, count: algorithm.hashBytes)
+    signature = [UInt8](repeating: 0, count: signatureBytes)
   }
 
   func verifies(_ signature: [UInt8], of message: [UInt8]) -> Bool {
-    signature == [UInt8](repeating: 0, count: algorithm.hashBytes)
+    signature == [UInt8](repeating: 0, count: signatureBytes)
   }
 }
 
@@ -68,6 +70,40 @@ let now = Instant(seconds: 1_800_000_000)
   }
   let parsed = try? CompactToken(parsing: bytes)
   for value in [parsed?.header, parsed?.claims].compactMap(\.self) { checkWritten(value) }
+}
+
+/// A private key in PEM, DER or JWK, for the algorithm that the first byte says: what is accepted
+/// signs what it verifies, also by its public half alone, which is a JWK.
+@Sendable func readPrivateKey(_ bytes: [UInt8]) {
+  let algorithms = Algorithm.allCases.filter { !$0.takesSecret }
+  guard let first = bytes.first, bytes.count <= Limits.privateKeyBytes else { return }
+  let algorithm = algorithms[Int(first) % algorithms.count]
+  let encoded = try? Secret(capacity: bytes.count) { output in
+    for byte in bytes.dropFirst() { output.append(byte) }
+  }
+  guard let encoded, let signer = try? PrivateKeySigner(reading: encoded, algorithm) else { return }
+  var signature: [UInt8] = []
+  guard (try? signer.sign(bytes, into: &signature)) != nil,
+    signature.count == signer.signatureBytes,
+    (try? signer.verifies(signature, of: bytes)) == true
+  else { fatalError("what it signs it does not verify") }
+  guard let key = signer.publicKey, key.fault(for: algorithm) == nil,
+    let jwk = try? JSON(parsing: key.thumbprintInput), (try? PublicKey(jwk: jwk)) == key,
+    let verifying = try? PublicKeyVerifier(key, algorithm, kid: nil),
+    (try? verifying.verifies(signature, of: bytes)) == true
+  else { fatalError("its public half does not verify") }
+}
+
+/// A JWK Set: what is taken of it verifies, and takes no signature of zeros.
+@Sendable func readPublicKeys(_ bytes: [UInt8]) {
+  guard let keys = try? PublicKeySet(parsing: bytes) else { return }
+  precondition(!keys.verifiers.isEmpty && keys.verifiers.count <= 2 * Limits.publishedKeys)
+  for key in keys.verifiers {
+    for count in [0, 64, 96, 256] {
+      let zeros = [UInt8](repeating: 0, count: count)
+      precondition((try? key.verifies(zeros, of: bytes)) != true)
+    }
+  }
 }
 
 /// JSON (RFC 8259): what is accepted is the same when it is written and read again.

@@ -26,7 +26,10 @@ import NIOEmbedded
   }
   var answer: [UInt8] = []
   do {
-    try HTTPConnection.add(to: channel, service, Caller(peer.user, number), connections) { peer }
+    let caller = Caller(peer.user, number)
+    try HTTPConnection.add(to: channel, service, caller, connections) { request in
+      service.answer(request, peer, caller, on: channel.eventLoop)
+    }
     try channel.connect(to: SocketAddress(unixDomainSocketPath: "/jotd.sock")).wait()
     // In pieces, because a boundary can be anywhere: at each zero byte.
     for piece in bytes.split(separator: 0) {

@@ -352,6 +352,23 @@ struct RotatorTests {
       ])
   }
 
+  @Test func publishedIsWhatHasAPublicKeyAndMayHaveTokensOut() throws {
+    var rotator = Stepped(SimulatedSigner(1, isRandomised: true))
+    rotator.configure([try Identity.sample()], at: start)
+    let published = { (keys: Keys, now: Instant) in
+      guard case .array(let all)? = keys.jwks(at: now)["keys"] else { return -1 }
+      return all.count
+    }
+    #expect(published(rotator.keys, start) == 1)
+    let changed = start + .seconds(60)
+    let signer = SimulatedSigner(3, isRandomised: true)
+    rotator.step(.signerRead(key: Key.standardName, signer), at: changed)
+    let end = try #require(rotator.keys.all[0].replaced.first?.until)
+    #expect(published(rotator.keys, end - .microseconds(1)) == 2)
+    #expect(published(rotator.keys, end) == 1)
+    #expect(published(Keys(signing: SimulatedSigner(0)), start) == 0)
+  }
+
   @Test func soManyEndsOfTokensAreRememberedAndTheEarliestGoesFirst() {
     var agenda = Agenda(Keys(signing: SimulatedSigner(0)))
     agenda.now = start

@@ -20,14 +20,23 @@ struct Seeded: RandomNumberGenerator {
   mutating func chance(_ part: Double) -> Bool { Double.random(in: 0..<1, using: &self) < part }
 }
 
-/// A signer without cryptography: the MAC names the key and sums the message up.
+/// A signer without cryptography: the signature names the key and sums the message up. It may begin
+/// with something else each time, as those of ECDSA do.
 final class SimulatedSigner: Signer {
   let algorithm = Algorithm.hs256
   let kid: String? = nil
   let keyID: KeyID
+  let signatureBytes = 32
+  let publicKey: PublicKey?
+  private let isRandomised: Bool
   private let broken = Mutex(false)
+  private let signatures = Mutex<UInt8>(0)
 
-  init(_ key: Int) { keyID = SimulatedSigner.keyID(key) }
+  init(_ key: Int, isRandomised: Bool = false) {
+    keyID = SimulatedSigner.keyID(key)
+    self.isRandomised = isRandomised
+    publicKey = isRandomised ? .ed25519([UInt8](repeating: UInt8(key & 0xff), count: 32)) : nil
+  }
 
   static func keyID(_ key: Int) -> KeyID { KeyID("key-\(key)") }
 
@@ -38,18 +47,25 @@ final class SimulatedSigner: Signer {
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
     if isBroken { throw Failure("the signer is broken") }
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in Array(keyID.description.utf8) + message {
-      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+    let nonce = signatures.withLock { count -> UInt8 in
+      count &+= isRandomised ? 1 : 0
+      return count
     }
-    var random = Seeded(hash)
-    signature = (0..<32).map { _ in UInt8.random(in: 0...255, using: &random) }
+    signature = expected(message, nonce)
   }
 
   func verifies(_ signature: [UInt8], of message: [UInt8]) throws(Failure) -> Bool {
-    var expected: [UInt8] = []
-    try sign(message, into: &expected)
-    return expected == signature
+    if isBroken { throw Failure("the signer is broken") }
+    return signature == expected(message, signature.first ?? 0)
+  }
+
+  private func expected(_ message: [UInt8], _ nonce: UInt8) -> [UInt8] {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in Array(keyID.description.utf8) + [nonce] + message {
+      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+    }
+    var random = Seeded(hash)
+    return [nonce] + (1..<32).map { _ in UInt8.random(in: 0...255, using: &random) }
   }
 }
 

@@ -95,7 +95,7 @@ def test_every_kind_of_entry_is_explained(installed):
 
 def test_systemd_finds_no_fault_in_the_units(installed):
     installed.write("/usr/bin/camera-client", "#!/bin/sh\n", 0o755)
-    done = installed.sh("systemd-analyze verify jotd.service jotd.socket "
+    done = installed.sh("systemd-analyze verify jotd.service jotd.socket jotd-jwks.socket "
                         "/usr/share/doc/jotd/camera-client.service; rm /usr/bin/camera-client")
     assert done.stdout + done.stderr == ""
 

@@ -166,6 +166,31 @@ def test_a_reload_lets_systemd_have_its_socket_where_the_service_cannot_write(in
         installed.restart()
 
 
+def test_public_keys_are_served_by_tcp_also_while_jotd_restarts(installed):
+    """From a service without any network of its own, on the socket that systemd keeps."""
+    good = installed.sh(f"cat {CONFIG}").stdout
+    fetch = "curl -sS --max-time 60 http://127.0.0.1:9180/.well-known/jwks.json"
+    installed.sh("jotd key generate --algorithm ES256 --output /etc/jotd/streams.pem")
+    keys = ("keys:\n  default: { secret: { file: /etc/jotd/secret } }\n"
+            "  streams: { algorithm: ES256, private_key: { file: /etc/jotd/streams.pem } }\n")
+    installed.write(CONFIG, re.sub(r"^signing:\n(?:[ #].*\n|\n)+", keys, good, flags=re.M))
+    try:
+        installed.sh("systemctl stop jotd; systemctl start jotd-jwks.socket")
+        # Whoever asks starts it.
+        (key,) = json.loads(installed.sh(fetch).stdout)["keys"]
+        assert key["alg"] == "ES256" and "d" not in key
+        assert installed.show("ActiveState") == "active"
+        asked = installed.sh(
+            f"for n in 1 2 3 4 5; do systemctl restart jotd & {fetch}; {fetch}; wait; done").stdout
+        assert asked.count(f'"kid":"{key["kid"]}"') == 10
+        printed = installed.sh("jotd key jwks").stdout
+        assert json.loads(printed)["keys"] == [key]
+    finally:
+        installed.write(CONFIG, good)
+        installed.sh("systemctl stop jotd-jwks.socket jotd; rm /etc/jotd/streams.pem")
+        installed.restart()
+
+
 def errors(container):
     """What an operator sees of the last start: messages and explanations of priority err."""
     run = container.show("InvocationID")

@@ -8,6 +8,9 @@
 // there and locked, 2 when it is there but could not be locked or marked, 0 when it is not.
 int keymemory_prepare(size_t bytes);
 
-// Between these, all that the calling thread lets libcrypto allocate is in the secure heap.
+// From one of these to the last, all that the calling thread lets libcrypto allocate is in the
+// secure heap; or it is on the ordinary heap, but for what libcrypto itself takes from the secure
+// one, and is wiped when it is freed: for what takes so much that the secure heap has no room.
 void keymemory_enter(void);
+void keymemory_wipe(void);
 void keymemory_leave(void);

@@ -31,8 +31,8 @@ int linux_is_mount_root(int folder, const char *name);
 int linux_is_in_memory(int fd);
 // getxattr(2): whether what is at a path has an access control list (acl(5)) beside its mode.
 bool linux_has_access_list(const char *path);
-// 1 for a Unix stream socket that listens, 0 for anything else.
-int linux_is_listening(int fd);
+// 1 for a Unix stream socket that listens, or with `internet` also one of TCP; 0 for anything else.
+int linux_is_listening(int fd, int internet);
 // flock(2), exclusive, without waiting.
 int linux_lock(int fd);
 // 1 when poll(2) says that a descriptor has an exceptional condition: mounts changed (proc(5)).

@@ -70,7 +70,7 @@ struct Check: ParsableCommand {
     let isRight = diagnostics.errors.count == before
     if let settings {
       Preflight.inspectPlaces(settings, isRight ? .check : .reload, diagnostics)
-      inspectSecrets(settings, diagnostics)
+      Preflight.inspectSecrets(settings, .check, diagnostics)
     }
     for warning in diagnostics.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard diagnostics.errors.isEmpty, let settings else {
@@ -92,18 +92,5 @@ struct Check: ParsableCommand {
     return asService
       ? "judged with the rights of \(ServiceUnit.name), as \(user)"
       : "judged with the rights of \(user)"
-  }
-
-  private func inspectSecrets(_ settings: Settings, _ diagnostics: Diagnostics) {
-    for key in settings.keys {
-      for (secret, location) in zip(key.settings.secrets, key.locations) {
-        if SecretLoader.isOutOfReach(secret) {
-          diagnostics.warn(
-            location, "\(secret.source) is there only inside the service: it was not checked")
-        } else {
-          _ = Preflight.inspect(secret, of: key.settings, at: location, diagnostics)
-        }
-      }
-    }
   }
 }

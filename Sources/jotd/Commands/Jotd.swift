@@ -9,7 +9,9 @@ struct Jotd: ParsableCommand {
     version: version,
     subcommands: [
       Run.self, Check.self, Status.self, HealthCommand.self, TokenCommand.self, Rotate.self,
-      Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self, Polkit.self,
+      Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
+      KeyCommand.self,
+      Polkit.self,
     ])
 }
 

@@ -8,8 +8,8 @@ extension SecretEncoding: ExpressibleByArgument {}
 
 extension Role: ExpressibleByArgument {}
 
-/// Where mint, verify and refresh take their keys from: a configuration, or a secret named on the
-/// command line.
+/// Where mint, verify and refresh take their keys from: a configuration, or a secret or private key
+/// named on the command line.
 struct KeyOptions: ParsableArguments {
   @OptionGroup var config: ConfigurationOption
 
@@ -31,32 +31,68 @@ struct KeyOptions: ParsableArguments {
       valueName: "name"))
   var secretEnv: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Take a private key from this file, PEM or JWK, for --algorithm.",
+      valueName: "file"), completion: .file())
+  var privateKeyFile: String?
+
   @Option(help: "How the secret of --secret-file or --secret-env is written (default: utf8).")
   var secretEncoding: SecretEncoding?
 
-  @Option(help: "The algorithm for the secret of --secret-file or --secret-env (default: HS256).")
+  @Option(
+    help: ArgumentHelp(
+      "The algorithm for what is named so (default: HS256).", valueName: "name"))
   var algorithm: Algorithm?
 
   @Flag(help: "Accept a short or well-known secret from --secret-file or --secret-env.")
   var allowWeakSecret = false
 
+  /// Where one of these options says that the key is.
+  private var source: SecretSource? {
+    (secretFile ?? privateKeyFile).map { SecretSource.file(Path($0)) }
+      ?? secretEnv.map { SecretSource.env($0) }
+  }
+
+  /// Whether none is given.
+  var isEmpty: Bool {
+    source == nil && key == nil && config.path == nil && algorithm == nil && secretEncoding == nil
+      && !allowWeakSecret
+  }
+
   func validate() throws {
-    guard secretFile == nil || secretEnv == nil else {
-      throw ValidationError("--secret-file and --secret-env exclude each other.")
-    }
-    guard key == nil || (secretFile ?? secretEnv) == nil else {
+    guard [secretFile, secretEnv, privateKeyFile].count(where: { $0 != nil }) < 2 else {
       throw ValidationError(
-        "--key names one of a configuration's keys: leave --secret-file and --secret-env out.")
+        "--secret-file, --secret-env and --private-key-file exclude each other.")
     }
-    guard config.path == nil || (secretFile ?? secretEnv) == nil else {
+    guard key == nil || source == nil else {
       throw ValidationError(
-        "--config brings its own secret: leave --secret-file and --secret-env out.")
+        "--key names one of a configuration's keys: leave --secret-file, --secret-env and "
+          + "--private-key-file out.")
     }
-    let isAlone = secretEncoding == nil && algorithm == nil && !allowWeakSecret
-    guard isAlone || (secretFile ?? secretEnv) != nil else {
+    guard config.path == nil || source == nil else {
       throw ValidationError(
-        "--secret-encoding, --algorithm and --allow-weak-secret go with --secret-file or "
-          + "--secret-env; a configuration says these things itself.")
+        "--config brings its own keys: leave --secret-file, --secret-env and "
+          + "--private-key-file out.")
+    }
+    let isAboutSecret = secretEncoding != nil || allowWeakSecret
+    guard !isAboutSecret && algorithm == nil || source != nil else {
+      throw ValidationError(
+        "--secret-encoding and --allow-weak-secret go with --secret-file or --secret-env, and "
+          + "--algorithm with these or --private-key-file; a configuration says these things "
+          + "itself.")
+    }
+    guard source == nil || (algorithm ?? .hs256).takesSecret == (privateKeyFile == nil) else {
+      throw ValidationError(
+        privateKeyFile == nil
+          ? "\(algorithm!.rawValue) takes a private key: --private-key-file."
+          : "Say by --algorithm what the private key is for: "
+            + Algorithm.allCases.filter { !$0.takesSecret }.map(\.rawValue)
+            .joined(separator: ", ") + ".")
+    }
+    guard privateKeyFile == nil || !isAboutSecret else {
+      throw ValidationError(
+        "--secret-encoding and --allow-weak-secret do not go with --private-key-file.")
     }
   }
 
@@ -85,13 +121,11 @@ struct KeyOptions: ParsableArguments {
   /// At least one key, and only the one that is asked for by name.
   private func settings() throws -> ([KeySettings], Lifetimes) {
     Hardening.apply()
-    if let source = (secretFile.map { SecretSource.file(Path($0)) })
-      ?? (secretEnv.map { SecretSource.env($0) })
-    {
+    if let source {
       let label = KeyLabel(algorithm: algorithm ?? .hs256)
       let secret = SecretSettings(
         source: source, encoding: secretEncoding ?? .utf8, algorithm: label.algorithm,
-        path: "signing.secret")
+        path: label.algorithm.takesSecret ? "signing.secret" : "signing.private_key")
       let key = KeySettings(
         label: label, path: "signing", secret: secret, allowWeak: allowWeakSecret)
       return ([key], Lifetimes())
@@ -101,7 +135,9 @@ struct KeyOptions: ParsableArguments {
     guard let settings, diagnostics.errors.isEmpty else {
       writeToStandardError(diagnostics.report + "\n")
       if config.path == nil {
-        printNote("without a configuration, name the secret: --secret-file or --secret-env")
+        printNote(
+          "without a configuration, name the key: --secret-file, --secret-env or "
+            + "--private-key-file")
       }
       throw ExitCode.configuration
     }
@@ -120,7 +156,7 @@ struct KeyOptions: ParsableArguments {
 
   private func signer(
     _ key: KeySettings, _ secret: SecretSettings, isOneOfSeveral: Bool = false
-  ) throws -> HMACSigner {
+  ) throws -> any Signer {
     do throws(Failure) {
       let (signer, warnings) = try SecretLoader(key: key, allowsPipe: true).signer(secret)
       for warning in warnings { printNote("warning: \(warning)") }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Rotation
 
 struct NewSecret: ParsableCommand {
@@ -29,15 +28,7 @@ struct NewSecret: ParsableCommand {
       printNote("\(error)")
       throw ExitCode.hostError
     }
-    guard let output else {
-      return terminalColumns == nil ? printRaw(secret) : printLine(secret)
-    }
-    do throws(Failure) { try FileSystem.createOwnerOnly(output, Array(secret.utf8)) } catch {
-      printNote(
-        error.code == EEXIST
-          ? "\(output) is there already, and is left as it is: name a new file"
-          : "\(output) cannot be written: \(error)")
-      throw ExitCode.cannotCreate
-    }
+    let isForTerminal = output == nil && terminalColumns != nil
+    try writeNewKey(isForTerminal ? secret + "\n" : secret, to: output)
   }
 }

@@ -16,18 +16,44 @@ struct Verify: ParsableCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Take the public keys of this JWK Set; no configuration is read.", valueName: "file"),
+    completion: .file())
+  var jwks: String?
+
   @OptionGroup var token: TokenArgument
   @OptionGroup var key: KeyOptions
 
+  func validate() throws {
+    guard jwks == nil || key.isEmpty else {
+      throw ValidationError("--jwks brings its own keys: leave the other key options out.")
+    }
+  }
+
+  /// What verifies, and whether its keys have names.
+  private func verifier() throws -> (Verifier, haveNames: Bool) {
+    guard let jwks else {
+      let (keys, _) = try key.keys()
+      return (Verifier(keys), keys.haveNames)
+    }
+    do throws(Failure) {
+      let text = try FileSystem.contents(of: jwks, upTo: Limits.publicKeysBytes)
+      return (Verifier(try PublicKeySet(parsing: text).verifiers), true)
+    } catch {
+      printNote("\(jwks): \(error)")
+      throw ExitCode.configuration
+    }
+  }
+
   func run() throws {
-    let (keys, _) = try key.keys()
+    let (verifier, haveNames) = try verifier()
     let now = Instant.now
     do throws(VerificationError) {
       let text = try token.read()
-      let claims = try Verifier(keys).verify(
-        text, at: now, requiredRole: requiredRole)
+      let claims = try verifier.verify(text, at: now, requiredRole: requiredRole)
       guard !json else {
-        let key = keys.haveNames ? [JSON.Member("key", .string(claims.key))] : []
+        let key = haveNames && !claims.key.isEmpty ? [JSON.Member("key", .string(claims.key))] : []
         let result =
           [JSON.Member("valid", .bool(true))] + key
           + [JSON.Member("claims", .object(claims.all))]

@@ -33,9 +33,9 @@ extension ConfigurationVersion {
     /// The version of all that was taken, with `path` as its main file; nil without memory.
     func version(_ path: String) -> ConfigurationVersion? {
       guard isWhole, let digest = Digest.sha256(digests) else { return nil }
-      let digits = digest.prefix(8).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+      let digits = Digest.hexadecimal(digest.prefix(8))
       return ConfigurationVersion(
-        file: FileSystem.resolved(path) ?? path, fingerprint: digits.joined())
+        file: FileSystem.resolved(path) ?? path, fingerprint: digits)
     }
   }
 

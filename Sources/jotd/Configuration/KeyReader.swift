@@ -3,9 +3,10 @@ import Rotation
 /// Reads what the configuration says of keys. Nothing below is repeated, because any of it may be
 /// the secret, put there by mistake.
 extension Diagnostics {
-  private static let keyKeys = ["algorithm", "kid", "secret", "previous", "allow_weak_secret"]
+  private static let secretKeys = ["secret", "previous", "allow_weak_secret"]
+  private static let keyKeys = ["algorithm", "kid", "private_key"] + secretKeys
+  private static let sources = ["env", "file", "credential"]
   private static let encodings = SecretEncoding.allCases.map(\.rawValue)
-  private static let algorithms = Algorithm.allCases.map(\.rawValue)
 
   /// What `signing` says, or an entry of `keys`; nil, and errors, when it is wrong.
   func key(
@@ -18,7 +19,7 @@ extension Diagnostics {
     _ node: YAMLNode, _ name: String, _ path: @autoclosure @escaping () -> String
   ) -> Settings.Key? {
     guard let section = Section(node, path(), keys: Diagnostics.keyKeys, self) else { return nil }
-    let chosen = readAlgorithm(section) ?? .hs256
+    let (chosen, fits) = readAlgorithm(ofKey: section)
     let kid = section["kid"].map { readKid($0, section.path("kid")) }
     let allowWeak = section["allow_weak_secret"].map {
       bool($0, section.path("allow_weak_secret"))
@@ -26,8 +27,13 @@ extension Diagnostics {
     let previous = section["previous"].map {
       readSecret($0, section.path("previous"), of: chosen, isFormer: true)
     }
-    guard let node = section.required("secret", "one of env, file, credential"),
-      let secret = readSecret(node, section.path("secret"), of: chosen)
+    let wanted = chosen.takesSecret ? "secret" : "private_key"
+    guard
+      let node = fits ? section.required(wanted, "one of env, file, credential") : section[wanted],
+      let secret = chosen.takesSecret
+        ? readSecret(node, section.path(wanted), of: chosen)
+        : readPrivateKey(node, section.path(wanted), of: chosen),
+      fits
     else { return nil }
     let label = KeyLabel(
       name: name, algorithm: chosen, kid: kid.flatMap(\.self))
@@ -38,6 +44,63 @@ extension Diagnostics {
     return Settings.Key(settings: settings, locations: locations)
   }
 
+  /// The algorithm of a key, and whether what stands beside it goes with it: there are errors if
+  /// not. Where nobody can tell, an algorithm that goes.
+  private func readAlgorithm(ofKey section: Section) -> (Algorithm, fits: Bool) {
+    let (ofSecret, ofPrivateKey) = (
+      Algorithm.allCases.filter(\.takesSecret), Algorithm.allCases.filter { !$0.takesSecret }
+    )
+    let hasPrivateKeyAlone = section["private_key"] != nil && section["secret"] == nil
+    let likely = hasPrivateKeyAlone ? ofPrivateKey[0] : .hs256
+    if section["algorithm"] == nil, hasPrivateKeyAlone {
+      error(
+        section.location,
+        "\(section.name) lacks the key \"algorithm\": a private key takes one of "
+          + names(ofPrivateKey))
+      return (likely, false)
+    }
+    guard let algorithm = section["algorithm"] == nil ? likely : readAlgorithm(section) else {
+      return (likely, false)
+    }
+    let unfit = (algorithm.takesSecret ? ["private_key"] : Diagnostics.secretKeys).filter {
+      section[$0] != nil
+    }
+    for name in unfit {
+      error(
+        section[name]!.location,
+        "\(section.path(name)) goes with the algorithms "
+          + names(algorithm.takesSecret ? ofPrivateKey : ofSecret)
+          + ", and this key's is \(algorithm.rawValue)"
+          + (section["algorithm"] == nil ? ", as none is named" : ""))
+    }
+    return (algorithm, unfit.isEmpty)
+  }
+
+  private func names(_ algorithms: [Algorithm]) -> String {
+    algorithms.map(\.rawValue).joined(separator: ", ")
+  }
+
+  private func readPrivateKey(
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String, of algorithm: Algorithm
+  ) -> SecretSettings? {
+    guard
+      let (kind, value, section) = single(
+        node, name(), of: Diagnostics.sources, beside: ["passphrase"])
+    else { return nil }
+    var passphrase: SecretSource?
+    if let node = section["passphrase"] {
+      guard
+        let (kind, value, section) = single(
+          node, section.path("passphrase"), of: Diagnostics.sources),
+        let source = readSource(value, kind, section.path(kind))
+      else { return nil }
+      passphrase = source
+    }
+    guard let source = readSource(value, kind, section.path(kind)) else { return nil }
+    return SecretSettings(
+      source: source, passphrase: passphrase, algorithm: algorithm, path: section.name)
+  }
+
   private func readKid(_ node: YAMLNode, _ name: String) -> String? {
     guard let kid = string(node, name) else { return nil }
     guard let fault = KeyLabel.fault(inKid: kid) else { return kid }
@@ -46,9 +109,11 @@ extension Diagnostics {
   }
 
   /// Nil without one, and after an error.
-  private func readAlgorithm(_ section: Section) -> Algorithm? {
+  private func readAlgorithm(
+    _ section: Section, of algorithms: [Algorithm] = Algorithm.allCases
+  ) -> Algorithm? {
     section["algorithm"].flatMap {
-      choice($0, section.path("algorithm"), of: Diagnostics.algorithms)
+      choice($0, section.path("algorithm"), of: algorithms.map(\.rawValue))
     }.flatMap(Algorithm.init(rawValue:))
   }
 
@@ -59,7 +124,7 @@ extension Diagnostics {
   ) -> SecretSettings? {
     guard
       let (kind, value, section) = single(
-        node, name(), of: ["env", "file", "credential"],
+        node, name(), of: Diagnostics.sources,
         beside: isFormer ? ["encoding", "algorithm"] : ["encoding"])
     else { return nil }
     let encoding = section["encoding"].map {
@@ -69,7 +134,8 @@ extension Diagnostics {
     return SecretSettings(
       source: source,
       encoding: encoding.flatMap(\.self).flatMap(SecretEncoding.init(rawValue:)) ?? .utf8,
-      algorithm: readAlgorithm(section) ?? algorithm, path: section.name, isFormer: isFormer)
+      algorithm: readAlgorithm(section, of: Algorithm.allCases.filter(\.takesSecret)) ?? algorithm,
+      path: section.name, isFormer: isFormer)
   }
 
   private func readSource(_ node: YAMLNode, _ kind: String, _ name: @autoclosure () -> String)

@@ -159,6 +159,10 @@ final class Daemon {
         .secretUnreadable(key: name, failure))
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
+      // Not refused: two that change places are one for a moment.
+      if let fault = servers.store.general.keys.fault(of: signer, as: key) {
+        journal.report(.warning(fault))
+      }
       servers.store.change { $0.secretFaults[key] = nil }
       if hadFailed {
         journal.report(.secretReadable(key: name))

@@ -91,6 +91,9 @@ final class ServedSockets: Sendable {
   /// Whether neither is served.
   var isEmpty: Bool { state.withLock { $0.query == nil && $0.credentials == nil } }
 
+  /// Whether systemd keeps the query socket.
+  var isQueryHandedOver: Bool { state.withLock { $0.query?.isHandedOver == true } }
+
   /// Ends both. Not for the main queue.
   func close() {
     let all = state.withLock { state in

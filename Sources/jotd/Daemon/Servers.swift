@@ -8,6 +8,10 @@ final class Servers {
   let store: StatusStore
   /// What is served, and what a reload prepares beside it.
   let sockets: ServedSockets
+  private let publicKeys: PublicKeyService
+  /// Nil until `open`, and when systemd handed none over.
+  private var publicKeySocket: PublicKeySocket?
+  private let publicKeyConnections = Connections(.publicKeys())
   private let longPolls = LongPolls(perUser: Limits.heldPerUser)
   private let connections = Connections(.query())
   private let credentialConnections = Connections(.credentials())
@@ -29,6 +33,7 @@ final class Servers {
       store, longPolls, renewals, FairQueue { Threads.run($0) }, control)
     let credentials = CredentialService(store, longPolls, renewals, report: control.report)
     self.credentials = credentials
+    publicKeys = PublicKeyService(store, FairQueue { Threads.run($0) })
     sockets = ServedSockets(
       query: { [connections] (settings) throws(Failure) in
         try Listener(settings, query, connections)
@@ -42,6 +47,13 @@ final class Servers {
   /// that comes back: the deliveries do not wait for it.
   func open(_ settings: Settings) throws(Diagnostic) {
     bound(settings)
+    do throws(Failure) {
+      publicKeySocket = try PublicKeySocket(publicKeys, publicKeyConnections)
+    } catch {
+      throw Diagnostic(
+        location: SourceLocation(file: "systemd"), text: error.description,
+        isTransient: error.isTransient)
+    }
     let prepared = waiting(for: Limits.stallTimeout) { [sockets] in
       Result { () throws(Diagnostic) in try sockets.prepare(settings.socket) }
     } late: { result in
@@ -70,6 +82,7 @@ final class Servers {
   func begin() {
     isServing = true
     sockets.begin()
+    publicKeySocket?.begin()
   }
 
   /// Serves what a reload prepared, in place of what was there.
@@ -99,15 +112,27 @@ final class Servers {
     credentials.close()
     renewals.close()
     longPolls.releaseAll()
+    publicKeys.end()
   }
 
-  /// Ends the sockets. It can hang: not for the main queue.
-  var closing: @Sendable () -> Void { { [sockets] in sockets.close() } }
+  /// Ends the sockets. Where systemd keeps one, and promises that nobody is refused, it waits for
+  /// those who were taken in. It can hang: not for the main queue.
+  var closing: @Sendable () -> Void {
+    { [sockets, connections, publicKeySocket, publicKeyConnections] in
+      let keepsQuery = sockets.isQueryHandedOver
+      let deadline = DispatchTime.now() + Limits.shutdownGrace.interval
+      publicKeySocket?.close()
+      sockets.close()
+      publicKeyConnections.end(by: deadline)
+      if keepsQuery { connections.end(by: deadline) }
+    }
+  }
 
   /// Leaves enough descriptors to rotations, and to the token sockets that listen.
   private func bound(_ settings: Settings) {
     let listening = settings.listeningDeliveries
     connections.keep(.query(listening: listening))
     credentialConnections.keep(.credentials(listening: listening))
+    publicKeyConnections.keep(.publicKeys(listening: listening))
   }
 }

@@ -9,6 +9,8 @@ final class HMACSigner: Signer {
   let algorithm: Algorithm
   let kid: String?
   let keyID: KeyID
+  let publicKey: PublicKey? = nil
+  var signatureBytes: Int { algorithm.hashBytes }
   /// One context, so one signature at a time.
   private let context: Mutex<Context>
 
@@ -19,9 +21,7 @@ final class HMACSigner: Signer {
     try context.mac(Array("jotd key id".utf8), algorithm.hashBytes, &fingerprint)
     self.algorithm = algorithm
     self.kid = kid
-    // 32 bits of a MAC: they tell keys apart, but a guess at a weak key can be checked by them.
-    let print = fingerprint.prefix(4).map(HMACSigner.hexadecimal).joined()
-    keyID = KeyID(kid.map { "\($0)/\(print)" } ?? print)
+    keyID = KeyID(of: fingerprint, kid: kid)
     self.context = Mutex(context)
   }
 
@@ -39,9 +39,6 @@ final class HMACSigner: Signer {
     return unsafe CRYPTO_memcmp(signature, expected, expected.count) == 0
   }
 
-  private static func hexadecimal(_ byte: UInt8) -> String {
-    (byte < 16 ? "0" : "") + String(byte, radix: 16)
-  }
 }
 
 /// An EVP_MAC_CTX that it alone owns.
@@ -62,6 +59,7 @@ final class HMACSigner: Signer {
       case .hs256: "SHA256".utf8CString.map(\.self)
       case .hs384: "SHA384".utf8CString.map(\.self)
       case .hs512: "SHA512".utf8CString.map(\.self)
+      default: throw Failure("\(algorithm.rawValue) is not HMAC")
       }
     // The context copies the key: into the secure heap too.
     keymemory_enter()

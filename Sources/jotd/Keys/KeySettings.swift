@@ -5,7 +5,7 @@ struct KeySettings {
   let label: KeyLabel
   /// Where it stands in the document: `signing`, or `keys.NAME`.
   let path: String
-  /// What new tokens are signed with.
+  /// What new tokens are signed with, by the algorithm of `label`.
   let secret: SecretSettings
   /// What they were signed with before, and may still be.
   var previous: SecretSettings?
@@ -14,19 +14,27 @@ struct KeySettings {
   var secrets: [SecretSettings] { [secret] + [previous].compactMap(\.self) }
 }
 
-/// A secret, and how it is had.
-struct SecretSettings {
+/// A secret or a private key, as the algorithm takes, and how it is had.
+struct SecretSettings: CustomStringConvertible {
   let source: SecretSource
-  let encoding: SecretEncoding
+  /// How a secret is written; a private key says itself how it is.
+  var encoding = SecretEncoding.utf8
+  /// What opens a private key that is encrypted.
+  var passphrase: SecretSource?
   let algorithm: Algorithm
   /// Where it stands in the document: `signing.secret`, `keys.NAME.previous`.
   let path: String
   /// Whether nothing is signed with it any more.
   var isFormer = false
+
+  /// What it is.
+  var noun: String { algorithm.takesSecret ? "secret" : "private key" }
+
+  var description: String { source.named(noun) }
 }
 
 /// Where the secret comes from.
-enum SecretSource: Hashable, CustomStringConvertible {
+enum SecretSource: Hashable {
   /// An environment variable.
   case env(String)
   /// A file that only its owner and its group may read.
@@ -34,16 +42,17 @@ enum SecretSource: Hashable, CustomStringConvertible {
   /// A systemd credential by its id (systemd.exec(5), `LoadCredential=`).
   case credential(String)
 
-  var description: String {
+  /// Where the `noun` is, for people.
+  func named(_ noun: String) -> String {
     switch self {
     // Each could be the secret itself, put here by mistake.
     case .env(let name):
       Quoting.isVariable(name)
         ? "the environment variable \(name)"
-        : "the environment variable that is named for the secret"
+        : "the environment variable that is named for the \(noun)"
     case .file(let path):
       Quoting.isPath(path.description) || Quoting.isWord(path.description)
-        ? "the secret file \(path)" : "the secret file that is named"
+        ? "the \(noun) file \(path)" : "the \(noun) file that is named"
     case .credential(let id):
       Quoting.isWord(id) ? "the credential \(id)" : "the credential that is named"
     }

@@ -23,12 +23,12 @@ import Rotation
   }()
 
   /// Room for `capacity` bytes, filled by `fill`, which returns how many it used.
-  private init(
+  @unsafe private init(
     capacity: Int, fill: (UnsafeMutableBufferPointer<UInt8>) throws(Failure) -> Int
   ) throws(Failure) {
     Secret.arena
     guard let room = unsafe jotd_secure_malloc(max(1, capacity)) else {
-      throw Failure("the memory for keys is full (\(Limits.keyMemory >> 10) KiB)")
+      throw Failure("the memory for keys is full (\(Limits.keyMemory >> 10) KiB)", code: ENOMEM)
     }
     unsafe bytes = unsafe room.bindMemory(to: UInt8.self, capacity: max(1, capacity))
     self.capacity = max(1, capacity)
@@ -43,17 +43,39 @@ import Rotation
   deinit { unsafe jotd_secure_clear_free(bytes, capacity) }
 
   /// Lends the bytes; they must not be copied to ordinary memory.
-  func withBytes<Result>(_ use: (UnsafeBufferPointer<UInt8>) -> Result) -> Result {
-    unsafe use(UnsafeBufferPointer(start: bytes, count: count))
+  func withBytes<Result, Fault: Error>(
+    _ use: (UnsafeBufferPointer<UInt8>) throws(Fault) -> Result
+  ) throws(Fault) -> Result {
+    try unsafe use(UnsafeBufferPointer(start: bytes, count: count))
+  }
+
+  /// Lends the bytes to be read; they must not be copied to ordinary memory.
+  func withSpan<Result, Fault: Error>(
+    _ use: (Span<UInt8>) throws(Fault) -> Result
+  ) throws(Fault) -> Result {
+    try unsafe use(Span(_unsafeStart: bytes, count: count))
+  }
+
+  /// At most `capacity` bytes, appended by `build`.
+  convenience init(
+    capacity: Int, build: (inout OutputSpan<UInt8>) throws(Failure) -> Void
+  ) throws(Failure) {
+    try unsafe self.init(capacity: capacity) { buffer throws(Failure) in
+      var output = unsafe OutputSpan(buffer: buffer, initializedCount: 0)
+      try build(&output)
+      return unsafe output.finalize(for: buffer)
+    }
   }
 
   // MARK: Where secrets come from
 
-  /// The rest of an open file; nil when it has more than `Limits.secretBytes`.
-  convenience init?(reading file: borrowing Descriptor) throws(Failure) {
+  /// The rest of an open file; nil when it has more than `limit` bytes.
+  convenience init?(
+    reading file: borrowing Descriptor, upTo limit: Int = Limits.secretBytes
+  ) throws(Failure) {
     let number = file.number
     var total = 0
-    try unsafe self.init(capacity: Limits.secretBytes + 1) { buffer throws(Failure) in
+    try unsafe self.init(capacity: limit + 1) { buffer throws(Failure) in
       while total < buffer.count {
         let count = try result {
           unsafe read(number, buffer.baseAddress! + total, buffer.count - total)
@@ -63,15 +85,17 @@ import Rotation
       }
       return total
     }
-    if total > Limits.secretBytes { return nil }
+    if total > limit { return nil }
   }
 
   /// Takes the value of an environment variable over, and wipes it where it was, so that
   /// /proc/PID/environ and child processes do not have it. Nil when it is not set or too long.
-  convenience init?(takingVariable name: String) throws(Failure) {
+  convenience init?(
+    takingVariable name: String, upTo limit: Int = Limits.secretBytes
+  ) throws(Failure) {
     guard let value = unsafe getenv(name) else { return nil }
     let count = unsafe strlen(value)
-    guard count <= Limits.secretBytes else { return nil }
+    guard count <= limit else { return nil }
     try unsafe self.init(capacity: count) { buffer in
       unsafe memcpy(buffer.baseAddress!, value, count)
       unsafe OPENSSL_cleanse(value, count)
@@ -151,6 +175,9 @@ import Rotation
       return length
     }
   }
+
+  /// As text: how a new private key is shown to its owner.
+  var text: String { unsafe withBytes { unsafe String(decoding: $0, as: UTF8.self) } }
 
   /// In base64 with padding (RFC 4648 section 4): how a new secret is shown to its owner.
   var base64: String {

@@ -2,7 +2,7 @@ import Glibc
 import Rotation
 import Synchronization
 
-/// Fetches the secrets of a key, and judges them.
+/// Fetches the secrets of a key, or its private key, and judges them.
 struct SecretLoader {
   let key: KeySettings
   /// Whether the file may be a pipe, for which the reader waits: how a shell hands a secret to a
@@ -12,41 +12,61 @@ struct SecretLoader {
   /// What was taken from the environment: it is there once, because it is wiped when taken.
   private static let taken = Mutex<[String: Secret]>([:])
 
-  /// A signer with the secret as it is now, and what should be said about it.
-  func signer() throws(Failure) -> (signer: HMACSigner, warnings: [String]) {
+  /// A signer with the secret or the private key as it is now, and what should be said about it.
+  func signer() throws(Failure) -> (signer: any Signer, warnings: [String]) {
     try signer(key.secret)
   }
 
   /// The same with one of the secrets.
   func signer(
     _ settings: SecretSettings
-  ) throws(Failure) -> (signer: HMACSigner, warnings: [String]) {
-    let raw = try raw(settings)
-    let (source, algorithm) = (settings.source, settings.algorithm)
+  ) throws(Failure) -> (signer: any Signer, warnings: [String]) {
+    settings.algorithm.takesSecret
+      ? try secretSigner(settings) : (try privateKeySigner(settings), [])
+  }
+
+  private func privateKeySigner(_ settings: SecretSettings) throws(Failure) -> any Signer {
+    let encoded = try raw(settings.source, settings.noun, settings.path, Limits.privateKeyBytes)
+    var passphrase: Secret?
+    if let source = settings.passphrase {
+      passphrase = try raw(
+        source, "passphrase", "\(settings.path).passphrase", Limits.passphraseBytes)
+    }
+    do throws(Failure) {
+      return try PrivateKeySigner(
+        reading: encoded, settings.algorithm, kid: key.label.kid, passphrase: passphrase)
+    } catch { throw Failure("\(settings): \(error)") }
+  }
+
+  private func secretSigner(
+    _ settings: SecretSettings
+  ) throws(Failure) -> (signer: any Signer, warnings: [String]) {
+    let raw = try raw(settings.source, settings.noun, settings.path, Limits.secretBytes)
+    let algorithm = settings.algorithm
     let secret: Secret
     do { secret = try raw.decoded(settings.encoding) } catch {
-      throw Failure("\(source): \(error)")
+      throw Failure("\(settings): \(error)")
     }
-    guard secret.count > 0 else { throw Failure("\(source): the secret is empty") }
+    guard secret.count > 0 else { throw Failure("\(settings): the secret is empty") }
     var warnings: [String] = []
     if let weakness = secret.weakness(for: algorithm) {
       // Of one that was replaced, nothing better can be asked.
       guard key.allowWeak || settings.isFormer else {
         throw Failure(
-          "\(source): \(weakness). Make a new one with \"jotd secret\"; if the service's secret "
+          "\(settings): \(weakness). Make a new one with \"jotd secret\"; if the service's secret "
             + "cannot be changed yet, set \(key.path).allow_weak_secret: true "
             + "(--allow-weak-secret for a command)"
         )
       }
       warnings.append(
-        "\(source): \(weakness). It is "
+        "\(settings): \(weakness). It is "
           + (settings.isFormer
             ? "believed all the same (previous)" : "used all the same (allow_weak_secret)"))
     }
     if settings.encoding == .utf8, secret.endsWithNewline {
       warnings.append(
-        "\(source): the secret ends with a newline, which counts as a part of it (encoding: utf8). "
-          + "If the service's has none, write it with printf in place of echo")
+        "\(settings): the secret ends with a newline, which counts as a part of it (encoding: "
+          + "utf8). If the service's has none, write it with printf in place of echo")
     }
     return (try HMACSigner(secret, algorithm, kid: key.label.kid), warnings)
   }
@@ -59,9 +79,10 @@ struct SecretLoader {
   /// The file behind the secret; nil for a variable, and for a credential outside of a service.
   var path: String? { SecretLoader.path(of: key.secret.source) }
 
-  /// The files behind the secrets.
+  /// The files behind the secrets, and behind what opens them.
   var paths: [String] {
-    key.secrets.compactMap { SecretLoader.path(of: $0.source) }
+    key.secrets.flatMap { [$0.source] + [$0.passphrase].compactMap(\.self) }
+      .compactMap(SecretLoader.path(of:))
   }
 
   private static func path(of source: SecretSource) -> String? {
@@ -72,38 +93,43 @@ struct SecretLoader {
     }
   }
 
-  /// Whether the secret is a credential that only the service itself can see.
+  /// Whether the secret, or what opens it, is a credential that only the service itself can see.
   static func isOutOfReach(_ secret: SecretSettings) -> Bool {
-    if case .credential = secret.source { return path(of: secret.source) == nil }
-    return false
-  }
-
-  private func raw(_ settings: SecretSettings) throws(Failure) -> Secret {
-    let source = settings.source
-    switch source {
-    case .env(let name):
-      if let secret = SecretLoader.taken.withLock({ $0[name] }) { return secret }
-      guard let secret = try Secret(takingVariable: name) else {
-        throw Failure(
-          "\(source) is not set, or longer than \(Limits.secretBytes) bytes: "
-            + "export it, or name a file or a credential in \(settings.path)")
-      }
-      SecretLoader.taken.withLock { $0[name] = secret }
-      return secret
-    case .file(let path): return try file(path.description, source)
-    case .credential:
-      guard let path = SecretLoader.path(of: source) else {
-        throw Failure(
-          "\(source) is there only inside the service: CREDENTIALS_DIRECTORY is not set. "
-            + "Start jotd by systemd with LoadCredential= (systemd.exec(5)); for a single "
-            + "command, name the secret with --secret-file")
-      }
-      return try file(path, source)
+    [secret.source, secret.passphrase].compactMap(\.self).contains { source in
+      if case .credential = source { path(of: source) == nil } else { false }
     }
   }
 
-  /// The content of a secret file that others cannot read.
-  private func file(_ path: String, _ source: SecretSource) throws(Failure) -> Secret {
+  /// What is at `source`, a `noun` that is configured at `path`, of `limit` bytes at most.
+  private func raw(
+    _ source: SecretSource, _ noun: String, _ path: String, _ limit: Int
+  ) throws(Failure) -> Secret {
+    switch source {
+    case .env(let name):
+      if let secret = SecretLoader.taken.withLock({ $0[name] }) { return secret }
+      guard let secret = try Secret(takingVariable: name, upTo: limit) else {
+        throw Failure(
+          "\(source.named(noun)) is not set, or longer than \(limit) bytes: "
+            + "export it, or name a file or a credential in \(path)")
+      }
+      SecretLoader.taken.withLock { $0[name] = secret }
+      return secret
+    case .file(let path): return try file(path.description, source, noun, limit)
+    case .credential:
+      guard let path = SecretLoader.path(of: source) else {
+        throw Failure(
+          "\(source.named(noun)) is there only inside the service: CREDENTIALS_DIRECTORY is not "
+            + "set. Start jotd by systemd with LoadCredential= (systemd.exec(5)); for a single "
+            + "command, name the key's file with --secret-file or --private-key-file")
+      }
+      return try file(path, source, noun, limit)
+    }
+  }
+
+  /// The content of a file of secrets, which others cannot read.
+  private func file(
+    _ path: String, _ source: SecretSource, _ noun: String, _ limit: Int
+  ) throws(Failure) -> Secret {
     do throws(Failure) {
       let file = try Descriptor.open(path, [.nonBlocking])
       let status = try file.status()
@@ -120,21 +146,22 @@ struct SecretLoader {
       case .pipe where allowsPipe:
         // Opened anew, because the first does not wait for whoever writes.
         let pipe = try Descriptor.open(path)
-        if let secret = try Secret(reading: pipe) { return secret }
+        if let secret = try Secret(reading: pipe, upTo: limit) { return secret }
         throw Failure(errno: EFBIG)
       default: throw Failure(errno: EINVAL)
       }
-      guard let secret = try Secret(reading: file) else { throw Failure(errno: EFBIG) }
+      guard let secret = try Secret(reading: file, upTo: limit) else { throw Failure(errno: EFBIG) }
       return secret
     } catch {
-      throw Failure("\(source) \(SecretLoader.explanation(error))", code: error.code)
+      throw Failure(
+        "\(source.named(noun)) \(SecretLoader.explanation(error, noun, limit))", code: error.code)
     }
   }
 
-  private static func explanation(_ error: Failure) -> String {
+  private static func explanation(_ error: Failure, _ noun: String, _ limit: Int) -> String {
     switch error.code {
     case 0: error.description
-    case EFBIG: "is longer than \(Limits.secretBytes) bytes: that is no secret"
+    case EFBIG: "is longer than \(limit) bytes: that is no \(noun)"
     case EINVAL: "is not a file"
     case EACCES, EPERM:
       "cannot be read: \(error). jotd runs as \(Accounts.describe(user: Accounts.own))"
@@ -145,7 +172,7 @@ struct SecretLoader {
 
 extension KeySettings {
   /// The key that is made of a signer for each of `secrets`, in their order; nil when one lacks.
-  func key(_ signers: [HMACSigner?]) -> Key? {
+  func key(_ signers: [(any Signer)?]) -> Key? {
     let made = signers.compactMap(\.self)
     guard let signing = made.first, made.count == secrets.count else { return nil }
     return Key(name: label.name, signing: signing, previous: made.dropFirst().first)

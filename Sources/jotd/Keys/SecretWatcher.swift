@@ -7,7 +7,7 @@ import Rotation
 @MainActor
 final class SecretWatcher {
   enum News: Sendable {
-    case read(HMACSigner, warnings: [String], hadFailed: Bool)
+    case read(any Signer, warnings: [String], hadFailed: Bool)
     case failed(Failure)
     /// As before; `retryAt` has moved.
     case stillFailing
@@ -16,7 +16,7 @@ final class SecretWatcher {
   /// What a look at the source gave.
   private enum Seen: Sendable {
     case unchanged
-    case changed(FileStatus?, Result<(signer: HMACSigner, warnings: [String]), Failure>)
+    case changed(FileStatus?, Result<(signer: any Signer, warnings: [String]), Failure>)
   }
 
   /// When to look again although nothing happened; nil while all is well, or a look is under way.

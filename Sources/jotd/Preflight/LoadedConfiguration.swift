@@ -21,7 +21,7 @@ struct LoadedConfiguration: Sendable {
     }
     if let settings {
       Preflight.inspectPlaces(settings, depth, diagnostics)
-      read = Preflight.inspectSecrets(settings, diagnostics)
+      read = Preflight.inspectSecrets(settings, depth, diagnostics)
     }
     guard let settings, let read, diagnostics.errors.isEmpty else { return nil }
     self.settings = settings

@@ -35,22 +35,38 @@ struct Preflight {
     HookInspection.inspect(settings, mounts.view, diagnostics)
   }
 
-  /// Reads the secrets, and finds what is wrong or weak about them; nil after an error.
-  static func inspectSecrets(_ settings: Settings, _ diagnostics: Diagnostics) -> Keys? {
-    let keys = settings.keys.compactMap { key in
+  /// Reads the secrets, and finds what is wrong or weak about them; nil after an error. Those that
+  /// only the service can see are passed over in a check, with a warning, and then it is nil, too.
+  @discardableResult
+  static func inspectSecrets(
+    _ settings: Settings, _ depth: Depth, _ diagnostics: Diagnostics
+  ) -> Keys? {
+    let keys = settings.keys.map { key in
       key.settings.key(
         zip(key.settings.secrets, key.locations).map { secret, location in
-          inspect(secret, of: key.settings, at: location, diagnostics)
+          guard depth != .check || !SecretLoader.isOutOfReach(secret) else {
+            diagnostics.warn(
+              location, "\(secret) is there only inside the service: it was not checked")
+            return nil
+          }
+          return inspect(secret, of: key.settings, at: location, diagnostics)
         })
     }
-    return keys.count == settings.keys.count ? Keys(keys) : nil
+    for (index, (key, settings)) in zip(keys, settings.keys).enumerated() {
+      let before = Keys(keys[..<index].compactMap(\.self))
+      guard let key, let location = settings.locations.first,
+        let fault = before.fault(of: key.signing, as: key.name)
+      else { continue }
+      diagnostics.error(location, fault)
+    }
+    let all = keys.compactMap(\.self)
+    return all.count == keys.count ? Keys(all) : nil
   }
 
-  /// The same for one secret of a key.
-  static func inspect(
+  private static func inspect(
     _ secret: SecretSettings, of key: KeySettings, at location: SourceLocation,
     _ diagnostics: Diagnostics
-  ) -> HMACSigner? {
+  ) -> (any Signer)? {
     do throws(Failure) {
       let (signer, warnings) = try SecretLoader(key: key).signer(secret)
       for warning in warnings { diagnostics.warn(location, warning) }

@@ -10,13 +10,15 @@ final class HTTPConnection: ChannelInboundHandler {
 
   private enum Phase { case reading, answering, writing, ending }
 
-  private let service: QueryService
+  /// The answer to a request that was read to its end, asked for on the event loop; nil to close
+  /// the connection.
+  typealias Answer = (Request) -> EventLoopFuture<Response>?
+
+  private let service: any HTTPService
   private let caller: Caller
   private let connections: Connections
   private let gate: RequestGate
-  private let findPeer: () -> Peer?
-  /// Known from the first request on.
-  private var peer: Peer?
+  private let makeAnswer: Answer
 
   private var phase = Phase.reading
   private var head: HTTPRequestHead?
@@ -29,14 +31,14 @@ final class HTTPConnection: ChannelInboundHandler {
   private var charge: Charge?
 
   init(
-    _ service: QueryService, _ caller: Caller, _ connections: Connections, _ gate: RequestGate,
-    _ findPeer: @escaping () -> Peer?
+    _ service: any HTTPService, _ caller: Caller, _ connections: Connections, _ gate: RequestGate,
+    _ makeAnswer: @escaping Answer
   ) {
     self.service = service
     self.caller = caller
     self.connections = connections
     self.gate = gate
-    self.findPeer = findPeer
+    self.makeAnswer = makeAnswer
   }
 
   func channelActive(context: ChannelHandlerContext) {
@@ -127,8 +129,7 @@ final class HTTPConnection: ChannelInboundHandler {
   // MARK: Answers
 
   private func answer(_ context: ChannelHandlerContext) {
-    peer = peer ?? findPeer()
-    guard let head, let peer else { return context.close(promise: nil) }
+    guard let head else { return context.close(promise: nil) }
     phase = .answering
     connections.setBusy(caller.number, true)
     alarm?.stop()
@@ -136,11 +137,13 @@ final class HTTPConnection: ChannelInboundHandler {
     self.head = nil
     body = []
     let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-    service.answer(request, peer, caller, on: context.eventLoop).whenSuccess { response in
+    guard let coming = makeAnswer(request) else { return context.close(promise: nil) }
+    coming.whenSuccess { response in
       let (connection, context) = bound.value
       // After an upgrade the parser reads nothing more, and none is offered.
       let staysOpen =
-        head.isKeepAlive && head.method != .CONNECT && !head.headers.contains(name: "Upgrade")
+        !connection.service.isEnding && head.isKeepAlive && head.method != .CONNECT
+        && !head.headers.contains(name: "Upgrade")
       connection.write(response, head.method, staysOpen: staysOpen, context)
     }
   }

@@ -4,7 +4,7 @@ import Rotation
 
 /// What the query socket answers: the table of routes, and who may ask what. Tokens, health and
 /// metrics are read from the store of statuses; what changes something goes to the main queue.
-final class QueryService: Sendable {
+final class QueryService: HTTPService {
   /// What the service asks of the daemon. All may be called on any thread, and call back on any.
   struct Control: Sendable {
     /// Replaces these identities' tokens, or with `onlyToGain` those that would live longer then;
@@ -21,12 +21,10 @@ final class QueryService: Sendable {
   private let denials = DenialLog()
   /// For tokens with too little life left.
   private let renewals: Renewals
-  /// The order in which answers are made that cost something.
   let turns: FairQueue
-  /// The order in which requests are read, on the event loop.
   let slices = Slices()
-  /// The memory of requests that come in.
   let bodies = Bodies()
+  var isEnding: Bool { renewals.isClosed }
 
   /// `turns` says where answers are made that cost something.
   init(
@@ -51,36 +49,40 @@ final class QueryService: Sendable {
       guard let path = request.path else { throw Problem(.badRequest, "the target is no path") }
       switch path.count {
       case 1 where path[0] == "health":
-        try allow(request, [.GET, .HEAD])
+        try request.demand([.GET, .HEAD])
         return inTurn(caller, .health, on: loop) { self.health() }
       case 1 where path[0] == "metrics":
-        try allow(request, [.GET, .HEAD])
+        try request.demand([.GET, .HEAD])
         return inTurn(caller, .metrics, on: loop) { self.metrics() }
       case 1 where path[0] == "introspect":
-        try allow(request, [.POST])
+        try request.demand([.POST])
         return inTurn(caller, on: loop) {
           do throws(Problem) { return try self.introspect(request) } catch { return error.response }
         }
+      case 2 where path == PublicKeyService.path:
+        try request.demand([.GET, .HEAD])
+        return inTurn(caller, on: loop) { .publicKeys(self.store.general.keys, request) }
       case 2 where path == ["v1", "identities"]:
-        try allow(request, [.GET, .HEAD])
+        try request.demand([.GET, .HEAD])
         return inTurn(caller, on: loop) { self.identities(peer) }
       case 2 where path == ["v1", "reload"]:
-        try allow(request, [.POST])
+        try request.demand([.POST])
         return try reload(peer, on: loop)
       case 3 where path[0] == "v1" && path[1] == "identities":
-        try allow(request, [.GET, .HEAD])
+        try request.demand([.GET, .HEAD])
         return loop.makeSucceededFuture(try identity(path[2], peer))
       case 4 where path[0] == "v1" && path[1] == "identities" && path[3] == "token":
-        try allow(request, [.GET, .HEAD])
+        try request.demand([.GET, .HEAD])
         return try token(path[2], request, peer, caller, on: loop)
       case 4 where path[0] == "v1" && path[1] == "identities" && path[3] == "rotate":
-        try allow(request, [.POST])
+        try request.demand([.POST])
         return try rotate(path[2], peer, on: loop)
       default:
         throw Problem(
           .notFound,
-          "there are /health, /metrics, /introspect, /v1/identities, /v1/identities/NAME, "
-            + "/v1/identities/NAME/token, /v1/identities/NAME/rotate and /v1/reload")
+          "there are /health, /metrics, /introspect, /.well-known/jwks.json, /v1/identities, "
+            + "/v1/identities/NAME, /v1/identities/NAME/token, /v1/identities/NAME/rotate and "
+            + "/v1/reload")
       }
     } catch let problem as Problem {
       return loop.makeSucceededFuture(problem.response)
@@ -309,12 +311,6 @@ final class QueryService: Sendable {
 
   // MARK: Rules
 
-  private func allow(_ request: Request, _ methods: [HTTPMethod]) throws(Problem) {
-    guard !methods.contains(request.method) else { return }
-    let names = methods.map(\.rawValue).joined(separator: ", ")
-    throw Problem(.methodNotAllowed, "allowed here: \(names)", [("Allow", names)])
-  }
-
   private func readable(_ name: String, _ peer: Peer) throws(Problem) -> IdentityStatus {
     let (status, access) = store.look(name)
     guard access.mayRead(status?.identity, peer) else {
@@ -352,16 +348,12 @@ final class QueryService: Sendable {
       .badRequest, "\(name) must be a time span as in systemd.time(7), such as 30s or 2h")
   }
 
-  /// Whether the client has this token already (RFC 9110 section 13.1.2).
+  /// Whether the client has this token already.
   private func isKnown(_ request: Request, _ status: IdentityStatus) -> Bool {
     guard let token = status.token else { return false }
-    let known = request.headers[canonicalForm: "If-None-Match"]
-    if known.isEmpty { return false }
-    let accept = request.headers[canonicalForm: "Accept"].map(String.init)
-    let current = Representation(accept: accept).tag(of: token, of: status.identity)
-    return known.contains { tag in
-      tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == current[...]
-    }
+    return request.knows(
+      Representation(accept: request.headers[canonicalForm: "Accept"].map(String.init))
+        .tag(of: token, of: status.identity))
   }
 }
 

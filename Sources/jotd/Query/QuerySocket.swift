@@ -14,19 +14,22 @@ extension Listener {
       guard let user,
         let number = connections.admit(channel, user, isOperator: service.isOperator(user: user))
       else { throw Failure("there is no room for another connection") }
-      try HTTPConnection.add(to: channel, service, Caller(user, number), connections) {
-        Peer(of: channel)
+      let caller = Caller(user, number)
+      // Asked before the first answer: to look at a process costs more than a connection does.
+      var peer: Peer?
+      try HTTPConnection.add(to: channel, service, caller, connections) { request in
+        peer = peer ?? Peer(of: channel)
+        return peer.map { service.answer(request, $0, caller, on: channel.eventLoop) }
       }
     }
   }
 }
 
 extension HTTPConnection {
-  /// Makes `channel` speak HTTP, within the limits. Must be called on its event loop. `peer` is
-  /// asked before the first answer: to look at a process costs more than to take a connection in.
+  /// Makes `channel` speak HTTP, within the limits. Must be called on its event loop.
   static func add(
-    to channel: any Channel, _ service: QueryService, _ caller: Caller, _ connections: Connections,
-    peer: @escaping () -> Peer?
+    to channel: any Channel, _ service: any HTTPService, _ caller: Caller,
+    _ connections: Connections, answer: @escaping Answer
   ) throws {
     var limits = NIOHTTPDecoderLimitConfiguration()
     limits.maxHeaderFieldSize = Limits.headerBytes
@@ -37,7 +40,7 @@ extension HTTPConnection {
     try channel.pipeline.syncOperations.addHandlers([
       gate, HTTPResponseEncoder(),
       ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: limits)),
-      HTTPConnection(service, caller, connections, gate, peer),
+      HTTPConnection(service, caller, connections, gate, answer),
     ])
   }
 }

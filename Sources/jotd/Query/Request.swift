@@ -85,3 +85,22 @@ struct Request: Sendable {
     Character(Unicode.Scalar(byte)).hexDigitValue.map(UInt8.init)
   }
 }
+
+extension Request {
+  /// Throws unless the method is one of these (RFC 9110 section 15.5.6).
+  func demand(_ methods: [HTTPMethod]) throws(Problem) {
+    guard !methods.contains(method) else { return }
+    let names = methods.map(\.rawValue).joined(separator: ", ")
+    throw Problem(.methodNotAllowed, "allowed here: \(names)", [("Allow", names)])
+  }
+
+  /// Whether the client has the representation of this entity tag (RFC 9110 section 13.1.2).
+  func knows(_ current: @autoclosure () -> String) -> Bool {
+    let known = headers[canonicalForm: "If-None-Match"]
+    if known.isEmpty { return false }
+    let current = current()
+    return known.contains { tag in
+      tag == "*" || (tag.hasPrefix("W/") ? tag.dropFirst(2) : tag[...]) == current[...]
+    }
+  }
+}

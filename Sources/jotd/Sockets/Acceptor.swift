@@ -20,6 +20,7 @@ final class Acceptor: Sendable {
   /// The one event loop of all sockets; its thread sleeps when there is nothing to do. Answers that
   /// cost something are made on other threads (`FairQueue`).
   private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  static var loop: any EventLoop { group.next() }
 
   /// Takes over a bound socket, also when this throws. Callers can connect from then on, and wait
   /// until `begin`. Must not be called on the event loop. `accept` gets each new connection, on the

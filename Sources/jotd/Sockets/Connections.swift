@@ -1,3 +1,4 @@
+import Dispatch
 import NIOCore
 import Rotation
 import Synchronization
@@ -23,6 +24,8 @@ final class Connections: Sendable {
     var since: UInt64
     /// Whether a request of it waits for its answer.
     var isBusy = false
+    /// Whether one had its answer.
+    var wasAnswered = false
   }
 
   private struct State {
@@ -73,7 +76,24 @@ final class Connections: Sendable {
       guard let place = state.entries.index(forKey: number) else { return }
       state.entries.values[place].since = state.last
       state.entries.values[place].isBusy = isBusy
+      if !isBusy { state.entries.values[place].wasAnswered = true }
     }
+  }
+
+  /// After the listeners were closed: waits until all connections have ended, or for the deadline.
+  /// Those that had their answer and ask nothing end at once; others were taken in, and so nobody
+  /// else will answer them. Not for the event loop, nor for the main queue.
+  func end(by deadline: DispatchTime) {
+    let ending = DispatchGroup()
+    // On the event loop, which has taken in by then whom the listeners took.
+    try? Acceptor.loop.submit {
+      for entry in self.state.withLock({ Array($0.entries.values) }) {
+        ending.enter()
+        entry.channel.closeFuture.whenComplete { _ in ending.leave() }
+        if entry.wasAnswered && !entry.isBusy { entry.channel.close(promise: nil) }
+      }
+    }.wait()
+    _ = ending.wait(timeout: deadline)
   }
 
   /// The connection that makes room for one of `user`, who holds `held`: its own when nobody holds
@@ -127,8 +147,16 @@ extension Connections.Bounds {
     return Connections.Bounds(all: all, perUser: all, reserved: all / 2)
   }
 
+  /// All callers share one number, because nobody knows who they are.
+  static func publicKeys(listening: Int = 0) -> Connections.Bounds {
+    let all = share(Limits.publicKeyConnections, listening)
+    return Connections.Bounds(all: all, perUser: all, reserved: 0)
+  }
+
   private static func share(_ wanted: Int, _ listening: Int) -> Int {
-    let sum = Limits.connections + Limits.tokenConnections + Limits.credentialConnections
+    let sum =
+      Limits.connections + Limits.tokenConnections + Limits.credentialConnections
+      + Limits.publicKeyConnections
     let free =
       Hardening.fileLimit - Limits.descriptorsReserved - listening * Limits.descriptorsOfListener
     let allowed = max(Limits.fewestConnections, free)

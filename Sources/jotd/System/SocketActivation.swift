@@ -11,14 +11,22 @@ enum SocketActivation {
     let number: Int32
     let name: String
     let path: String
-    /// A Unix stream socket that listens: whatever else was handed over is not used.
+    /// A stream socket that listens, and is a Unix socket unless it is for public keys: whatever
+    /// else was handed over is not used.
     let isUsable: Bool
     var isUsed = false
 
     var isFree: Bool { isUsable && !isUsed }
+    /// Whether it is for public keys, and then for nothing else.
+    var isForPublicKeys: Bool { name == SocketActivation.publicKeys }
 
-    func isFor(_ path: Path) -> Bool { self.path.utf8.elementsEqual(path.description.utf8) }
+    func isFor(_ path: Path) -> Bool {
+      !isForPublicKeys && self.path.utf8.elementsEqual(path.description.utf8)
+    }
   }
+
+  /// The name of those for public keys.
+  private static let publicKeys = "jwks"
 
   private static let sockets = Mutex<[Socket]?>(nil)
 
@@ -32,7 +40,8 @@ enum SocketActivation {
     withSockets { all in
       all.filter { !$0.isUsable }.map {
         "systemd handed over \(redacted($0.name, upTo: 64)), which is no Unix stream socket that "
-          + "listens: it is not used (ListenStream= with a path makes one)"
+          + "listens: it is not used (ListenStream= with a path makes one; only \(publicKeys) may "
+          + "have an address)"
       }
     }
   }
@@ -49,6 +58,17 @@ enum SocketActivation {
       guard number >= 0 else { return nil }
       all[index].isUsed = true
       return number
+    }
+  }
+
+  /// Descriptors of all sockets for public keys, which the caller closes.
+  static func takePublicKeySockets() -> [Int32] {
+    withSockets { all in
+      all.indices.filter { all[$0].isFree && all[$0].isForPublicKeys }.compactMap { index in
+        let number = fcntl(all[index].number, F_DUPFD_CLOEXEC, 0)
+        all[index].isUsed = number >= 0
+        return number >= 0 ? number : nil
+      }
     }
   }
 
@@ -81,12 +101,13 @@ enum SocketActivation {
       defer { unsafe free(text) }
       var path = [CChar](repeating: 0, count: 128)
       let length = unsafe linux_own_address(number, &path, Int32(path.count))
+      let name = unsafe text.map { unsafe String(cString: $0) } ?? ""
       return Socket(
-        number: number, name: unsafe text.map { unsafe String(cString: $0) } ?? "",
+        number: number, name: name,
         path: String(
           decoding: path.prefix(Int(max(0, length))).lazy.map { UInt8(bitPattern: $0) },
           as: UTF8.self),
-        isUsable: linux_is_listening(number) == 1)
+        isUsable: linux_is_listening(number, name == publicKeys ? 1 : 0) == 1)
     }
   }
 }

@@ -1,19 +1,24 @@
 @testable import Rotation
 
-/// The keys of a simulated host: two names, and a signer of another number whenever one changes.
+/// The keys of a simulated host: two names, and a signer of another number whenever one changes;
+/// those of odd numbers are randomised.
 struct SimulatedKeys {
   static let names = [Key.standardName, "yard"]
 
-  private var signers = [SimulatedSigner(0), SimulatedSigner(1)]
+  private var signers = [signer(0), signer(1)]
   private var numbers = [0, 1]
   private var changes = [0, 0]
+
+  private static func signer(_ number: Int) -> SimulatedSigner {
+    SimulatedSigner(number, isRandomised: number % 2 == 1)
+  }
 
   /// What signs for this name now.
   subscript(name: String) -> SimulatedSigner { signers[SimulatedKeys.names.firstIndex(of: name)!] }
 
   /// The same, but never broken: for whoever judges.
   func working(_ name: String) -> SimulatedSigner {
-    SimulatedSigner(numbers[SimulatedKeys.names.firstIndex(of: name)!])
+    SimulatedKeys.signer(numbers[SimulatedKeys.names.firstIndex(of: name)!])
   }
 
   /// Changes the key of this name.
@@ -23,7 +28,7 @@ struct SimulatedKeys {
     changes[index] += 1
     // Only what signs now is ever broken.
     signers[index].isBroken = false
-    signers[index] = SimulatedSigner(numbers[index])
+    signers[index] = SimulatedKeys.signer(numbers[index])
   }
 
   /// How often the key of this name has changed since it was as in `former`.
