@@ -10,6 +10,8 @@ struct Agenda {
   var now = Instant(microseconds: .min)
   var minter = Minter()
   var schedule = Schedule()
+  /// Signatures of the turn that is being made which took long.
+  var slowSignatures = 0
   /// Whether `keys` are to be told of.
   var hasNewKeys = false
   /// The keys whose change needs no further report, by their names: it was reported, or the
@@ -126,6 +128,7 @@ struct Agenda {
       turn.changed = states.map(IdentityStatus.init)
     }
     changed = []
+    slowSignatures = 0
     swap(&turn.numbers, &numbers)
     if hasNewKeys { turn.keys = keys }
     hasNewKeys = false

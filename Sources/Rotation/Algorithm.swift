@@ -48,6 +48,9 @@ package enum Algorithm: String, CaseIterable, Sendable {
   /// Whether it is what has two names.
   package var isEdDSA: Bool { if case .ed25519 = keyKind { true } else { false } }
 
+  /// Whether a signature takes milliseconds, on a small host tens of them.
+  package var isSlow: Bool { if case .rsa = keyKind { true } else { false } }
+
   /// Bytes of the hash; of HMAC, that is what the signature has, and a secret at least.
   package var hashBytes: Int {
     switch self {

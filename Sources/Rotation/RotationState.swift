@@ -159,9 +159,11 @@ extension RotationState {
     if let due = token.map({ identity.due($0) }), due <= agenda.now {
       agenda.totals.lateness.record(agenda.now - due)
     }
+    let signer = try agenda.keys.signer(for: identity)
+    if signer.algorithm.isSlow { agenda.slowSignatures += 1 }
     let token = try agenda.minter.mint(
-      identity.template, lifetime: identity.lifetime, at: agenda.now,
-      signer: try agenda.keys.signer(for: identity), random: &random)
+      identity.template, lifetime: identity.lifetime, at: agenda.now, signer: signer,
+      random: &random)
     // The clock was set back.
     if let old = self.token, old.expiresAt > token.expiresAt {
       agenda.noteExpiry(old.expiresAt, of: old.origin)

@@ -3,7 +3,7 @@
 /// A value. Everything that happens is an `Input`, and all that comes of it is in the `Turn`; time
 /// and randomness come in as arguments. Invariants between steps:
 /// - every identity has an entry in the schedule, later than the last step, or waits for a look at
-///   what its places hold;
+///   what its places hold, or comes next: there is a bound on slow signatures;
 /// - no file is first written before a look showed that it holds a token, or nothing;
 /// - no token in use was issued in the future, is due, or is signed with another key than the
 ///   current one, unless minting fails;
@@ -19,13 +19,15 @@ package struct Rotator {
   var places: [Path: (number: Int, position: Int)] = [:]
   var agenda: Agenda
   private var isConfigured = false
+  /// Whether the last step left some that were due.
+  private var isUnfinished = false
   private var latest = Instant(microseconds: .min)
 
   /// A rotator without identities: the input `configured` brings them.
   package init(keys: Keys) { agenda = Agenda(keys) }
 
   /// What comes of `input` at `now`, and of the time that went by: every identity that is due is
-  /// seen to.
+  /// seen to, unless the turn is unfinished, and then the next step goes on with them.
   package mutating func step(
     _ input: Input, at now: Instant, random: inout some RandomNumberGenerator
   ) -> Turn {
@@ -33,10 +35,15 @@ package struct Rotator {
     take(input, &random)
     if now < latest { reconsider() }
     latest = now
-    while let number = agenda.schedule.popDue(at: now) {
+    while agenda.slowSignatures < Limits.slowSignaturesAtOnce,
+      let number = agenda.schedule.popDue(at: now)
+    {
       states[number].attend(&agenda, &random)
     }
-    return agenda.takeTurn(states)
+    isUnfinished = agenda.schedule.isDue(at: now)
+    var turn = agenda.takeTurn(states)
+    turn.isUnfinished = isUnfinished
+    return turn
   }
 
   private mutating func take(_ input: Input, _ random: inout some RandomNumberGenerator) {
@@ -66,7 +73,8 @@ package struct Rotator {
   /// counted on another clock end. What is due by the new clock comes up by itself.
   private mutating func reconsider() {
     latest = agenda.now
-    for number in states.indices where states[number].dependsOnClock(at: agenda.now) {
+    for number in states.indices
+    where isUnfinished || states[number].dependsOnClock(at: agenda.now) {
       states[number].attendSoon(&agenda)
     }
   }

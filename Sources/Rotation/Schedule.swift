@@ -42,6 +42,9 @@ struct Schedule {
     return entry.number
   }
 
+  /// Whether any is due at `now`.
+  func isDue(at now: Instant) -> Bool { heap.min.map { $0.due <= now } ?? false }
+
   /// The earliest due time; nil when nothing is scheduled.
   var next: Instant? { heap.min?.due }
 

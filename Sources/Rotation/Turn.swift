@@ -7,8 +7,11 @@ package struct Turn: Sendable {
   /// The number of each identity, by its name, when the input was a new configuration: then all of
   /// them are in `changed`. Nil otherwise.
   package internal(set) var numbers: [String: Int]?
-  /// When the next step is to come at the latest; nil when there is nothing to wait for.
+  /// When the next step is to come at the latest; nil when there is nothing to wait for. Not after
+  /// this one where that is unfinished.
   package internal(set) var nextWake: Instant?
+  /// Whether identities that are due wait for the next step, so that others are not held up.
+  package internal(set) var isUnfinished = false
   /// The requests of which every token is delivered, or failed to be: each is answered once.
   package internal(set) var answered: [RotationRequest.ID] = []
   /// The keys from now on, with what is still believed; nil when they are as before.

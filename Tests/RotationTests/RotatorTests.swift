@@ -352,8 +352,41 @@ struct RotatorTests {
       ])
   }
 
+  @Test func slowSignaturesLetOthersHaveTheirTurn() throws {
+    let most = Limits.slowSignaturesAtOnce
+    let identities = try (0..<3 * most + 1).map { try Identity.sample(name: "i\($0)") }
+    let keys = Keys(signing: SimulatedSigner(1, isRandomised: true))
+    var rotator = Rotator(keys: keys)
+    var random = Seeded(1)
+    var turn = rotator.step(.configured(identities, keys), at: start, random: &random)
+    var issued = [turn.changed.count { $0.token != nil }]
+    while turn.isUnfinished {
+      #expect(try #require(turn.nextWake) <= start && turn.totals.unsettled > 0)
+      turn = rotator.step(.woke, at: start, random: &random)
+      issued.append(turn.changed.count { $0.token != nil })
+    }
+    #expect(issued == [most, most, most, 1])
+    #expect(try #require(turn.nextWake) > start && turn.totals.unsettled == 0)
+    // Those that wait are not forgotten when the clock is set back.
+    turn = rotator.step(
+      .signerRead(key: Key.standardName, SimulatedSigner(3, isRandomised: true)),
+      at: start + .seconds(60), random: &random)
+    #expect(turn.isUnfinished)
+    var count = turn.changed.count
+    repeat {
+      turn = rotator.step(.clockSet(by: .seconds(-30)), at: start + .seconds(30), random: &random)
+      count += turn.changed.count { $0.token?.origin == .key(SimulatedSigner.keyID(3)) }
+    } while turn.isUnfinished
+    #expect(count >= identities.count && turn.nextWake.map { $0 > start + .seconds(30) } == true)
+    // Quick ones are all made at once.
+    turn = rotator.step(
+      .signerRead(key: Key.standardName, SimulatedSigner(2)), at: start + .seconds(90),
+      random: &random)
+    #expect(!turn.isUnfinished && turn.changed.count == identities.count)
+  }
+
   @Test func publishedIsWhatHasAPublicKeyAndMayHaveTokensOut() throws {
-    var rotator = Stepped(SimulatedSigner(1, isRandomised: true))
+    var rotator = Stepped(SimulatedSigner(1, isRandomised: true, kid: "1"))
     rotator.configure([try Identity.sample()], at: start)
     let published = { (keys: Keys, now: Instant) in
       guard case .array(let all)? = keys.jwks(at: now)["keys"] else { return -1 }
@@ -361,7 +394,7 @@ struct RotatorTests {
     }
     #expect(published(rotator.keys, start) == 1)
     let changed = start + .seconds(60)
-    let signer = SimulatedSigner(3, isRandomised: true)
+    let signer = SimulatedSigner(3, isRandomised: true, kid: "3")
     rotator.step(.signerRead(key: Key.standardName, signer), at: changed)
     let end = try #require(rotator.keys.all[0].replaced.first?.until)
     #expect(published(rotator.keys, end - .microseconds(1)) == 2)

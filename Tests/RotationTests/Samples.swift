@@ -21,10 +21,10 @@ struct Seeded: RandomNumberGenerator {
 }
 
 /// A signer without cryptography: the signature names the key and sums the message up. It may begin
-/// with something else each time, as those of ECDSA do.
+/// with something else each time, and be slow, as those of RSASSA-PSS.
 final class SimulatedSigner: Signer {
-  let algorithm = Algorithm.hs256
-  let kid: String? = nil
+  let algorithm: Algorithm
+  let kid: String?
   let keyID: KeyID
   let signatureBytes = 32
   let publicKey: PublicKey?
@@ -32,9 +32,11 @@ final class SimulatedSigner: Signer {
   private let broken = Mutex(false)
   private let signatures = Mutex<UInt8>(0)
 
-  init(_ key: Int, isRandomised: Bool = false) {
+  init(_ key: Int, isRandomised: Bool = false, kid: String? = nil) {
+    self.kid = kid
     keyID = SimulatedSigner.keyID(key)
     self.isRandomised = isRandomised
+    algorithm = isRandomised ? .ps256 : .hs256
     publicKey = isRandomised ? .ed25519([UInt8](repeating: UInt8(key & 0xff), count: 32)) : nil
   }
 

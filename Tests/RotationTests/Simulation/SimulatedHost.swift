@@ -376,6 +376,11 @@ extension SimulatedHost {
       }
     }
     if isAlarm, turn.actions.isEmpty, !hasActed { throw Violation("woken for nothing") }
+    if turn.isUnfinished {
+      var rest = rotator.step(.woke, at: clock.now, random: &random)
+      rest.answered = turn.answered + rest.answered
+      return try take(rest)
+    }
     guard identities.isEmpty || nextWake != nil || !jobs.isEmpty else {
       throw Violation("nobody is going to be woken")
     }

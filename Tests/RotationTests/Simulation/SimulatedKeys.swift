@@ -1,7 +1,7 @@
 @testable import Rotation
 
 /// The keys of a simulated host: two names, and a signer of another number whenever one changes;
-/// those of odd numbers are randomised.
+/// those of odd numbers are randomised and slow.
 struct SimulatedKeys {
   static let names = [Key.standardName, "yard"]
 
