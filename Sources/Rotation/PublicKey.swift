@@ -42,6 +42,9 @@ extension PublicKey {
       return "it is an \(kind), which \(algorithms.map(\.rawValue).joined(separator: " or ")) "
         + "takes: \(algorithm.rawValue) takes an \(algorithm.keyKind)"
     }
+    if case .ed25519(let point) = self, PublicKey.isOfSmallOrder(point) {
+      return "its point is of small order, under which many signatures are right"
+    }
     guard case .rsa(let modulus, let exponent) = self else { return nil }
     let bits = modulus.count * 8 - (modulus.first?.leadingZeroBitCount ?? 0)
     guard Limits.rsaBits.contains(bits) else {
@@ -55,6 +58,31 @@ extension PublicKey {
     }
     return nil
   }
+
+  /// Whether a point of edwards25519 is one of those of order 1, 2, 4 and 8, however it is written:
+  /// their y is 0, 1, -1 or one of two more, or one of the first three and the field's prime; the
+  /// last bit is the sign of x (RFC 8032 section 5.1.2).
+  private static func isOfSmallOrder(_ point: [UInt8]) -> Bool {
+    let y = Array(point.dropLast()) + [point[31] & 0x7f]
+    let isNearPrime = y[1..<31].allSatisfy { $0 == 0xff } && y[31] == 0x7f && y[0] >= 0xec
+    let isNearZero = y[1...].allSatisfy { $0 == 0 } && y[0] <= 1
+    return isNearPrime || isNearZero || ofOrderEight.contains(y)
+  }
+
+  private static let ofOrderEight: [[UInt8]] = [
+    [
+      0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+      0xf0,
+      0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc,
+      0x05,
+    ],
+    [
+      0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+      0x0f,
+      0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03,
+      0x7a,
+    ],
+  ]
 
   private var kind: String {
     switch self {

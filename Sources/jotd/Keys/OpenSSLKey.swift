@@ -1,5 +1,6 @@
 import CKeyMemory
 import COpenSSL
+import Glibc
 import Rotation
 
 /// A private key and its public half, or that alone, in libcrypto's hands (EVP_PKEY(3)): what is
@@ -48,13 +49,12 @@ import Rotation
             .answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
         }
     defer { ERR_clear_error() }
-    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(answer, 0),
-      let source = unsafe BIO_new_mem_buf(bytes.baseAddress, Int32(bytes.count))
-    else { throw outOfMemory }
-    defer {
-      unsafe UI_destroy_method(method)
-      unsafe BIO_free(source)
+    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(answer, 0) else { throw outOfMemory }
+    defer { unsafe UI_destroy_method(method) }
+    guard let source = unsafe BIO_new_mem_buf(bytes.baseAddress, Int32(bytes.count)) else {
+      throw outOfMemory
     }
+    defer { unsafe BIO_free(source) }
     keymemory_wipe()
     defer { keymemory_leave() }
     guard
@@ -73,7 +73,9 @@ import Rotation
     var found: [OpaquePointer] = unsafe []
     defer { for index in unsafe found.indices { unsafe EVP_PKEY_free(found[index]) } }
     var (others, hasPublicKey, isLocked) = (0, false, false)
-    for _ in 0...Limits.objectsBesideKey where unsafe OSSL_STORE_eof(store) == 0 {
+    // What is no object, such as text between them, ends a call, too.
+    for _ in 0..<4 * Limits.objectsBesideKey
+    where unsafe OSSL_STORE_eof(store) == 0 && others <= Limits.objectsBesideKey {
       asked.wasAsked = false
       guard let object = unsafe OSSL_STORE_load(store) else {
         isLocked = isLocked || asked.wasAsked
@@ -93,7 +95,9 @@ import Rotation
           ? "it is encrypted: name what opens it in a configuration, with passphrase"
           : "it is encrypted, and the passphrase does not open it")
     }
-    guard unsafe OSSL_STORE_eof(store) == 1 || others == 0 else {
+    guard others <= Limits.objectsBesideKey,
+      unsafe OSSL_STORE_eof(store) == 1 || found.isEmpty
+    else {
       throw Failure("it holds too much beside the key: leave that alone there")
     }
     switch unsafe found.count {
@@ -221,7 +225,7 @@ import Rotation
   }
 
   private static var outOfMemory: Failure {
-    Failure("OpenSSL could not take the key: is it out of memory?")
+    Failure("OpenSSL could not take the key: is it out of memory?", code: ENOMEM)
   }
 }
 

@@ -3,7 +3,7 @@ import Rotation
 /// A private key as a JWK (RFC 7517; RFC 7518 section 6; RFC 8037 section 2).
 struct PrivateJWK {
   let publicKey: PublicKey
-  /// The member `kid`; nil without one.
+  /// The member `kid`; nil without one, and where another is to be used.
   let kid: String?
   /// The key in DER, for libcrypto.
   let der: Secret
@@ -19,8 +19,9 @@ struct PrivateJWK {
     }
   }
 
-  /// Reads `text`, a key for signing by `algorithm`; throws what is wrong with it.
-  init(parsing text: Secret, for algorithm: Algorithm) throws(Failure) {
+  /// Reads `text`, a key for signing by `algorithm`, which may be named otherwise; throws what is
+  /// wrong with it.
+  init(parsing text: Secret, for algorithm: Algorithm, isNamed: Bool) throws(Failure) {
     let (open, places) = PrivateJWK.withoutSecrets(text)
     let jwk: JSON
     do throws(Failure) { jwk = try JSON(parsing: open) } catch {
@@ -32,7 +33,7 @@ struct PrivateJWK {
     publicKey = try PublicKey(jwk: jwk)
     // Before libcrypto looks at it, which says less of what is wrong.
     if let fault = publicKey.fault(for: algorithm) { throw Failure(fault) }
-    kid = try PrivateJWK.kid(jwk)
+    kid = isNamed ? nil : try PrivateJWK.kid(jwk)
     try PrivateJWK.checkPurpose(jwk, algorithm)
     func part(_ name: String, _ count: Int? = nil) throws(Failure) -> DER.Part {
       guard case .string("")? = jwk[name], let place = places[name] else {

@@ -38,10 +38,11 @@ final class PrivateKeySigner: Signer {
     let key: OpenSSLKey
     var own: String?
     if PrivateJWK.isLikely(encoded) {
-      let jwk = try PrivateJWK(parsing: encoded, for: algorithm)
+      let jwk = try PrivateJWK(
+        parsing: encoded, for: algorithm, isNamed: kid != nil)
       // Its form is right: what libcrypto does not take then are the numbers.
       do { key = try OpenSSLKey(decoding: jwk.der, passphrase: nil) } catch {
-        throw PrivateKeySigner.differentHalves
+        throw error.code == 0 ? PrivateKeySigner.differentHalves : error
       }
       guard key.publicKey == jwk.publicKey else { throw PrivateKeySigner.differentHalves }
       own = jwk.kid

@@ -90,7 +90,10 @@ import Rotation
     defer { unsafe EVP_PKEY_CTX_free(check) }
     keymemory_wipe()
     defer { keymemory_leave() }
-    guard unsafe EVP_PKEY_check(check) == 1 else { return false }
+    guard unsafe EVP_PKEY_check(check) == 1 else {
+      if SignatureContext.ranOutOfMemory { throw SignatureContext.failure("EVP_PKEY_check") }
+      return false
+    }
     keymemory_enter()
     try sign(message, into: &signature)
     return try verifies(signature, of: message)
@@ -149,7 +152,7 @@ import Rotation
     if status == 1 { return true }
     // A signature that is no number below the order is as wrong as any other; one that could not be
     // looked at is not.
-    if ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE {
+    if SignatureContext.ranOutOfMemory {
       throw SignatureContext.failure("EVP_PKEY_verify")
     }
     return false
@@ -160,6 +163,16 @@ import Rotation
     guard unsafe EVP_Digest(message, message.count, &hashed, nil, hash, nil) == 1 else {
       throw SignatureContext.failure("EVP_Digest")
     }
+  }
+
+  /// Whether that is among what libcrypto says went wrong last.
+  private static var ranOutOfMemory: Bool {
+    var error = ERR_get_error()
+    while error != 0 {
+      if ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE { return true }
+      error = ERR_get_error()
+    }
+    return false
   }
 
   private static func failure(_ call: String) -> Failure {

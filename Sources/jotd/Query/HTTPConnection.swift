@@ -192,6 +192,7 @@ final class HTTPConnection: ChannelInboundHandler {
     caller.wasAnswered()
     if staysOpen {
       phase = .reading
+      connections.setIdle(caller.number)
       alarm?.set(in: Limits.idleTime)
       gate.open()
     } else if isInputClosed {

@@ -10,7 +10,7 @@ final class PublicKeySocket: Sendable {
   /// Must not be called on the event loop.
   init(_ service: PublicKeyService, _ connections: Connections) throws(Failure) {
     var acceptors: [Acceptor] = []
-    for number in SocketActivation.takePublicKeySockets() {
+    for number in try SocketActivation.takePublicKeySockets() {
       do {
         acceptors.append(
           try Acceptor(Descriptor(owning: number)) { channel, user in

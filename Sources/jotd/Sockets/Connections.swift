@@ -24,8 +24,8 @@ final class Connections: Sendable {
     var since: UInt64
     /// Whether a request of it waits for its answer.
     var isBusy = false
-    /// Whether one had its answer.
-    var wasAnswered = false
+    /// Whether one had its answer, all of it, and no other has begun.
+    var isIdle = false
   }
 
   private struct State {
@@ -76,9 +76,12 @@ final class Connections: Sendable {
       guard let place = state.entries.index(forKey: number) else { return }
       state.entries.values[place].since = state.last
       state.entries.values[place].isBusy = isBusy
-      if !isBusy { state.entries.values[place].wasAnswered = true }
+      if isBusy { state.entries.values[place].isIdle = false }
     }
   }
+
+  /// Notes that the kernel has all of the connection's answer, and that another request may come.
+  func setIdle(_ number: UInt64) { state.withLock { $0.entries[number]?.isIdle = true } }
 
   /// After the listeners were closed: waits until all connections have ended, or for the deadline.
   /// Those that had their answer and ask nothing end at once; others were taken in, and so nobody
@@ -90,7 +93,7 @@ final class Connections: Sendable {
       for entry in self.state.withLock({ Array($0.entries.values) }) {
         ending.enter()
         entry.channel.closeFuture.whenComplete { _ in ending.leave() }
-        if entry.wasAnswered && !entry.isBusy { entry.channel.close(promise: nil) }
+        if entry.isIdle { entry.channel.close(promise: nil) }
       }
     }.wait()
     _ = ending.wait(timeout: deadline)

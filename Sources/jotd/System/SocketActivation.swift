@@ -20,6 +20,8 @@ enum SocketActivation {
     /// Whether it is for public keys, and then for nothing else.
     var isForPublicKeys: Bool { name == SocketActivation.publicKeys }
 
+    func isCalled(_ name: String) -> Bool { !isForPublicKeys && self.name == name }
+
     func isFor(_ path: Path) -> Bool {
       !isForPublicKeys && self.path.utf8.elementsEqual(path.description.utf8)
     }
@@ -32,7 +34,7 @@ enum SocketActivation {
 
   /// Whether there is a socket of that name, or at that path.
   static func has(_ name: String, _ path: Path) -> Bool {
-    withSockets { all in all.contains { $0.isUsable && ($0.isFor(path) || $0.name == name) } }
+    withSockets { all in all.contains { $0.isUsable && ($0.isFor(path) || $0.isCalled(name)) } }
   }
 
   /// What there is to say of what was handed over and cannot be used.
@@ -52,7 +54,7 @@ enum SocketActivation {
     withSockets { all in
       guard
         let index = all.firstIndex(where: { $0.isFree && $0.isFor(path) })
-          ?? all.firstIndex(where: { $0.isFree && $0.name == name })
+          ?? all.firstIndex(where: { $0.isFree && $0.isCalled(name) })
       else { return nil }
       let number = fcntl(all[index].number, F_DUPFD_CLOEXEC, 0)
       guard number >= 0 else { return nil }
@@ -61,15 +63,17 @@ enum SocketActivation {
     }
   }
 
-  /// Descriptors of all sockets for public keys, which the caller closes.
-  static func takePublicKeySockets() -> [Int32] {
-    withSockets { all in
-      all.indices.filter { all[$0].isFree && all[$0].isForPublicKeys }.compactMap { index in
-        let number = fcntl(all[index].number, F_DUPFD_CLOEXEC, 0)
-        all[index].isUsed = number >= 0
-        return number >= 0 ? number : nil
+  /// Descriptors of all sockets for public keys, each of which the caller closes.
+  static func takePublicKeySockets() throws(Failure) -> [Int32] {
+    let found = withSockets { all in
+      all.indices.filter { all[$0].isFree && all[$0].isForPublicKeys }.map { index in
+        all[index].isUsed = true
+        return all[index].number
       }
     }
+    var taken: [Int32] = []
+    for number in found { taken.append(try result { fcntl(number, F_DUPFD_CLOEXEC, 0) }) }
+    return taken
   }
 
   /// Ends the use of the socket that `take` gave for these.
@@ -77,7 +81,7 @@ enum SocketActivation {
     withSockets { all in
       let index =
         all.firstIndex { $0.isUsed && $0.isFor(path) }
-        ?? all.firstIndex { $0.isUsed && $0.name == name }
+        ?? all.firstIndex { $0.isUsed && $0.isCalled(name) }
       if let index { all[index].isUsed = false }
     }
   }
