@@ -860,8 +860,12 @@ def test_a_set_of_public_keys_verifies(tmp_path, name):
 
 def test_a_set_may_come_from_a_pipe(tmp_path):
     token = jwt.encode(good(), KEYS["ES256"], algorithm="ES256")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     text = json.dumps({"keys": [public_jwk(KEYS["ES256"])]})
-    jotd("verify", "--jwks", "/dev/stdin", token, stdin=text)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        threads.submit(pipe.write_text, text)
+        jotd("verify", "--jwks", pipe, token)
 
 
 def test_what_the_daemon_publishes_verifies_what_it_mints(keyed):
