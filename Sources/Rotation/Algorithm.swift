@@ -12,7 +12,7 @@ package enum Algorithm: String, CaseIterable, Sendable {
   case ed25519 = "Ed25519"
 
   /// What it takes to sign.
-  package enum KeyKind: Sendable, CustomStringConvertible {
+  package enum KeyKind: Hashable, Sendable, CustomStringConvertible {
     /// A secret that whoever verifies has, too: HMAC.
     case secret
     /// A private key of ECDSA on this curve.
@@ -43,13 +43,10 @@ package enum Algorithm: String, CaseIterable, Sendable {
   }
 
   /// Whether it signs with a secret, and not with a private key.
-  package var takesSecret: Bool { if case .secret = keyKind { true } else { false } }
-
-  /// Whether it is what has two names.
-  package var isEdDSA: Bool { if case .ed25519 = keyKind { true } else { false } }
+  package var takesSecret: Bool { keyKind == .secret }
 
   /// Whether a signature takes milliseconds, on a small host tens of them.
-  package var isSlow: Bool { if case .rsa = keyKind { true } else { false } }
+  package var isSlow: Bool { keyKind == .rsa }
 
   /// Bytes of the hash; of HMAC, that is what the signature has, and a secret at least.
   package var hashBytes: Int {

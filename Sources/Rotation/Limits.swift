@@ -53,14 +53,14 @@ package enum Limits {
   package static let privateKeyBytes = 16 << 10
   /// Bytes of a passphrase: OpenSSL asks for no more (PEM_BUFSIZE, with the zero behind it).
   package static let passphraseBytes = 1023
-  /// Slow signatures that are made before others have their turn: with RSA of 4,096 bits, 12 ms on
-  /// a fast processor, and some 200 ms on a small one, where a watchdog waits 30 s.
-  package static let slowSignaturesAtOnce = 4
   /// What a file with a private key may hold beside it: certificates, parameters.
   package static let objectsBesideKey = 16
   /// Bits of an RSA modulus: fewer are forbidden (RFC 7518 section 3.3); with more, a signature
   /// takes longer than 5 ms, and all identities wait for it.
   package static let rsaBits = 2048...4096
+  /// Slow signatures that are made before others have their turn: with RSA of 4,096 bits, 12 ms on
+  /// a fast processor, and some 200 ms on a small one, where a watchdog waits 30 s.
+  package static let slowSignaturesAtOnce = 4
 
   /// Keys of one configuration: each takes an inotify instance, of which the kernel gives a user
   /// 128, and a thread at each look; and a verifier may have to try all of them.

@@ -27,13 +27,7 @@ package enum PublicKey: Hashable, Sendable {
 extension PublicKey {
   /// The algorithms for a key of this kind.
   package var algorithms: [Algorithm] {
-    Algorithm.allCases.filter { algorithm in
-      switch (algorithm.keyKind, self) {
-      case (.ec(let wanted), .ec(let curve, _, _)): wanted == curve
-      case (.rsa, .rsa), (.ed25519, .ed25519): true
-      default: false
-      }
-    }
+    Algorithm.allCases.filter { $0.keyKind == kind }
   }
 
   /// What speaks against signing by `algorithm` with the key that it is of; nil when nothing does.
@@ -71,24 +65,24 @@ extension PublicKey {
 
   private static let ofOrderEight: [[UInt8]] = [
     [
-      0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
-      0xf0,
-      0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc,
-      0x05,
+      0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0,
+      0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+      0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39,
+      0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
     ],
     [
-      0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
-      0x0f,
-      0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03,
-      0x7a,
+      0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f,
+      0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+      0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6,
+      0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
     ],
   ]
 
-  private var kind: String {
+  private var kind: Algorithm.KeyKind {
     switch self {
-    case .ec(let curve, _, _): Algorithm.KeyKind.ec(curve).description
-    case .rsa: Algorithm.KeyKind.rsa.description
-    case .ed25519: Algorithm.KeyKind.ed25519.description
+    case .ec(let curve, _, _): .ec(curve)
+    case .rsa: .rsa
+    case .ed25519: .ed25519
     }
   }
 }
@@ -135,9 +129,10 @@ extension PublicKey {
   package init(jwk: JSON) throws(Failure) {
     switch jwk["kty"] {
     case .string("EC"):
-      let curve = try PublicKey.choice(
-        jwk, "crv", of: Curve.allCases.map(\.rawValue)
-      ).flatMap(Curve.init(rawValue:))!
+      let names = Curve.allCases.map(\.rawValue).joined(separator: " or ")
+      guard case .string(let name)? = jwk["crv"], let curve = Curve(rawValue: name) else {
+        throw Failure("its crv is not \(names)")
+      }
       self = .ec(
         curve, x: try PublicKey.bytes(jwk, "x", curve.bytes),
         y: try PublicKey.bytes(jwk, "y", curve.bytes))
@@ -145,7 +140,7 @@ extension PublicKey {
       self = .rsa(
         modulus: try PublicKey.bytes(jwk, "n"), exponent: try PublicKey.bytes(jwk, "e"))
     case .string("OKP"):
-      _ = try PublicKey.choice(jwk, "crv", of: ["Ed25519"])
+      guard case .string("Ed25519")? = jwk["crv"] else { throw Failure("its crv is not Ed25519") }
       self = .ed25519(try PublicKey.bytes(jwk, "x", 32))
     case .string("oct"):
       throw Failure("it is a secret (kty oct), which HS256, HS384 and HS512 take, encoded: base64")
@@ -153,11 +148,17 @@ extension PublicKey {
     }
   }
 
-  private static func choice(
-    _ jwk: JSON, _ name: String, of names: [String]
-  ) throws(Failure) -> String? {
-    if case .string(let value)? = jwk[name], names.contains(value) { return value }
-    throw Failure("its \(name) is not \(names.joined(separator: " or "))")
+  /// Throws when `jwk` says that it is not for this operation on signatures, `sign` or `verify`
+  /// (RFC 7517 sections 4.2 and 4.3).
+  package static func demand(_ operation: String, of jwk: JSON) throws(Failure) {
+    if let use = jwk["use"] {
+      guard case .string("sig") = use else { throw Failure("its use is not sig") }
+    }
+    if let operations = jwk["key_ops"] {
+      guard case .array(let names) = operations,
+        names.contains(where: { if case .string(operation) = $0 { true } else { false } })
+      else { throw Failure("its key_ops are without \(operation)") }
+    }
   }
 
   /// The bytes of a member: `count` of them, or a number without zeros before it.

@@ -86,6 +86,28 @@ def claims_of(token):
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
+def in_memory(pid, wanted):
+    """The names of what is found in the memory of a process, each with whether that is locked and
+    in no core file; `wanted` has the bytes by their names. Needs root."""
+    found, regions = set(), []
+    with open(f"/proc/{pid}/smaps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            words = line.split()
+            if "-" in words[0] and not words[0].endswith(":"):
+                start, end = (int(x, 16) for x in words[0].split("-"))
+                regions.append([start, end, words[1], ""])
+            elif words[0] == "VmFlags:":
+                regions[-1][3] = words[1:]
+        for start, end, access, flags in regions:
+            if not access.startswith("rw"):
+                continue
+            memory.seek(start)
+            content = memory.read(end - start)
+            found |= {(name, "dd" in flags and "lo" in flags)
+                      for name, text in wanted.items() if text in content}
+    return found
+
+
 @functools.cache
 def library(name):
     """A source file of this folder as a library to preload, built once."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from conftest import JOTD, SECRET, eventually, needs_root, with_socket
+from conftest import JOTD, SECRET, eventually, in_memory, needs_root, with_socket
 
 
 def limits(pid):
@@ -71,24 +71,9 @@ def test_the_secret_is_in_no_core_and_in_locked_memory_only(home):
     """Reads what gcore(1) would write: all memory but what is marked as not to be dumped."""
     home.one(life="1d", before="1h")
     daemon = home.start().ready()
-    found = []
-    with open(f"/proc/{daemon.pid}/smaps") as maps, open(f"/proc/{daemon.pid}/mem", "rb") as memory:
-        regions = []
-        for line in maps:
-            words = line.split()
-            if "-" in words[0] and not words[0].endswith(":"):
-                start, end = (int(x, 16) for x in words[0].split("-"))
-                regions.append([start, end, words[1], ""])
-            elif words[0] == "VmFlags:":
-                regions[-1][3] = words[1:]
-        for start, end, access, flags in regions:
-            if access.startswith("rw"):
-                memory.seek(start)
-                if SECRET.encode() in memory.read(end - start):
-                    found.append(flags)
+    found = in_memory(daemon.pid, {"secret": SECRET.encode()})
     assert found, "the secret must be somewhere"
-    for flags in found:
-        assert "dd" in flags and "lo" in flags, flags
+    assert found == {("secret", True)}
     status = pathlib.Path(f"/proc/{daemon.pid}/limits").read_text()
     assert any(l.startswith("Max core file size") and l.split()[4] == "0"
                for l in status.splitlines())

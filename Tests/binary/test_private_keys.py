@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from conftest import JOTD, SECRET, eventually, jotd, needs_root
+from conftest import JOTD, SECRET, eventually, in_memory, jotd, needs_root
 from test_status import on_terminal
 from test_tokens import b64
 
@@ -974,27 +974,6 @@ def parts_of(key, form):
     return content, wanted
 
 
-def where(pid, wanted):
-    """What is found in the memory of a process, and whether that is locked and in no core file."""
-    found, regions = set(), []
-    with open(f"/proc/{pid}/smaps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
-        for line in maps:
-            words = line.split()
-            if "-" in words[0] and not words[0].endswith(":"):
-                start, end = (int(x, 16) for x in words[0].split("-"))
-                regions.append([start, end, words[1], ""])
-            elif words[0] == "VmFlags:":
-                regions[-1][3] = words[1:]
-        for start, end, access, flags in regions:
-            if not access.startswith("rw"):
-                continue
-            memory.seek(start)
-            content = memory.read(end - start)
-            found |= {(name, "dd" in flags and "lo" in flags)
-                      for name, text in wanted.items() if text in content}
-    return found
-
-
 @needs_root
 @pytest.mark.parametrize("name", ["ES256", "RS256", "EdDSA"])
 @pytest.mark.parametrize("form", ["pem", "jwk"])
@@ -1009,7 +988,7 @@ def test_the_private_half_is_in_locked_memory_only(home, name, form):
     daemon = home.start().ready()
     for _ in range(20):
         jotd("rotate", "--config", home.config, "a")
-    found = where(daemon.pid, wanted)
+    found = in_memory(daemon.pid, wanted)
     assert [each for each in found if each[1]], "it must be somewhere"
     assert [each for each in found if not each[1]] == []
 
@@ -1027,7 +1006,7 @@ def test_nothing_of_a_private_key_is_left_where_it_was_read(tmp_path, name, form
     try:
         # Asleep in read(2) of its standard input.
         eventually(lambda: "pipe" in open(f"/proc/{process.pid}/wchan").read())
-        found = where(process.pid, wanted)
+        found = in_memory(process.pid, wanted)
         assert [each for each in found if each[1]], "it must be somewhere"
         assert [each for each in found if not each[1]] == []
     finally:

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Rotation
 
 struct KeyCommand: ParsableCommand {
@@ -20,12 +19,7 @@ struct KeyCommand: ParsableCommand {
         "What the key is for: ES256, ES384, RS256, PS256, EdDSA or Ed25519.", valueName: "name"))
     var algorithm: Algorithm
 
-    @Option(
-      help: ArgumentHelp(
-        "Write it to this new file, which only its owner may read; nothing is ever overwritten.",
-        valueName: "file"), completion: .file())
-    var output: String?
-
+    @OptionGroup var file: NewKeyFile
     @OptionGroup var config: ConfigurationOption
 
     func validate() throws {
@@ -41,7 +35,7 @@ struct KeyCommand: ParsableCommand {
         printNote("\(error)")
         throw ExitCode.hostError
       }
-      try writeNewKey(pem.text, to: output)
+      try file.write(pem.text)
     }
   }
 
@@ -54,17 +48,5 @@ struct KeyCommand: ParsableCommand {
     @OptionGroup var key: KeyOptions
 
     func run() throws { printLine(try key.keys().keys.jwks(at: .now).text) }
-  }
-}
-
-/// Writes a new secret or private key to a new file that only its owner may read, or prints it.
-func writeNewKey(_ text: String, to output: String?) throws {
-  guard let output else { return printRaw(text) }
-  do throws(Failure) { try FileSystem.createOwnerOnly(output, Array(text.utf8)) } catch {
-    printNote(
-      error.code == EEXIST
-        ? "\(output) is there already, and is left as it is: name a new file"
-        : "\(output) cannot be written: \(error)")
-    throw ExitCode.cannotCreate
   }
 }

@@ -13,12 +13,7 @@ struct NewSecret: ParsableCommand {
       A line feed follows on a terminal only: it would be a part of the key.
       """)
 
-  @Option(
-    help: ArgumentHelp(
-      "Write it to this new file, which only its owner may read; nothing is ever overwritten.",
-      valueName: "file"), completion: .file())
-  var output: String?
-
+  @OptionGroup var file: NewKeyFile
   @OptionGroup var config: ConfigurationOption
 
   func run() throws {
@@ -28,7 +23,7 @@ struct NewSecret: ParsableCommand {
       printNote("\(error)")
       throw ExitCode.hostError
     }
-    let isForTerminal = output == nil && terminalColumns != nil
-    try writeNewKey(isForTerminal ? secret + "\n" : secret, to: output)
+    let isForTerminal = file.output == nil && terminalColumns != nil
+    try file.write(isForTerminal ? secret + "\n" : secret)
   }
 }

@@ -70,17 +70,10 @@ struct PrivateJWK {
 
   /// Whether the key says that it is for something else.
   private static func checkPurpose(_ jwk: JSON, _ algorithm: Algorithm) throws(Failure) {
-    if let use = jwk["use"] {
-      guard case .string("sig") = use else { throw Failure("its use is not sig") }
-    }
-    if let operations = jwk["key_ops"] {
-      guard case .array(let names) = operations,
-        names.contains(where: { if case .string("sign") = $0 { true } else { false } })
-      else { throw Failure("its key_ops are without sign") }
-    }
+    try PublicKey.demand("sign", of: jwk)
     guard let named = jwk["alg"] else { return }
     // Two names of one algorithm.
-    let fitting = algorithm.isEdDSA ? [Algorithm.edDSA, .ed25519] : [algorithm]
+    let fitting = algorithm.keyKind == .ed25519 ? [Algorithm.edDSA, .ed25519] : [algorithm]
     guard case .string(let name) = named, fitting.contains(where: { $0.rawValue == name }) else {
       throw Failure("its alg is not \(algorithm.rawValue)")
     }

@@ -25,7 +25,7 @@ final class PrivateKeySigner: Signer {
     keyID = KeyID(of: print, kid: kid)
     publicKey = key.publicKey
     var context = try SignatureContext(key, algorithm)
-    guard try context.proves() else { throw PrivateKeySigner.differentHalves }
+    guard try context.proves() else { throw PrivateKeySigner.mismatch }
     signatureBytes = context.signatureBytes
     self.context = Mutex(context)
   }
@@ -38,13 +38,12 @@ final class PrivateKeySigner: Signer {
     let key: OpenSSLKey
     var own: String?
     if PrivateJWK.isLikely(encoded) {
-      let jwk = try PrivateJWK(
-        parsing: encoded, for: algorithm, isNamed: kid != nil)
+      let jwk = try PrivateJWK(parsing: encoded, for: algorithm, isNamed: kid != nil)
       // Its form is right: what libcrypto does not take then are the numbers.
       do { key = try OpenSSLKey(decoding: jwk.der, passphrase: nil) } catch {
-        throw error.code == 0 ? PrivateKeySigner.differentHalves : error
+        throw error.code == 0 ? PrivateKeySigner.mismatch : error
       }
-      guard key.publicKey == jwk.publicKey else { throw PrivateKeySigner.differentHalves }
+      guard key.publicKey == jwk.publicKey else { throw PrivateKeySigner.mismatch }
       own = jwk.kid
     } else {
       key = try OpenSSLKey(decoding: encoded, passphrase: passphrase)
@@ -52,8 +51,7 @@ final class PrivateKeySigner: Signer {
     try self.init(key, algorithm, kid: kid ?? own)
   }
 
-  fileprivate static let differentHalves = Failure(
-    "its parts do not belong together")
+  private static let mismatch = Failure("its parts do not belong together")
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
     try context.withLock { context throws(Failure) in

@@ -34,14 +34,7 @@ struct PublicKeySet {
   }
 
   private static func verifiers(_ jwk: JSON) throws(Failure) -> [PublicKeyVerifier] {
-    if let use = jwk["use"] {
-      guard case .string("sig") = use else { throw Failure("its use is not sig") }
-    }
-    if let operations = jwk["key_ops"] {
-      guard case .array(let names) = operations,
-        names.contains(where: { if case .string("verify") = $0 { true } else { false } })
-      else { throw Failure("its key_ops are without verify") }
-    }
+    try PublicKey.demand("verify", of: jwk)
     let key = try PublicKey(jwk: jwk)
     let kid: String? = if case .string(let name)? = jwk["kid"] { name } else { nil }
     guard let named = jwk["alg"] else {
