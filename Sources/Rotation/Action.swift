@@ -19,16 +19,16 @@ package final class Job: Sendable {
   }
 
   package let id: ID
-  /// The identity whose delivery it is, or was.
-  package let identity: String
+  /// Whose delivery it is, or was.
+  package let subject: Subject.Name
   package let delivery: Delivery
   package let operation: Operation
   /// That of the delivery's path.
   package let folder: Path
 
-  init(id: ID, identity: String, delivery: Delivery, operation: Operation) {
+  init(id: ID, subject: Subject.Name, delivery: Delivery, operation: Operation) {
     self.id = id
-    self.identity = identity
+    self.subject = subject
     self.delivery = delivery
     self.operation = operation
     folder = delivery.path.folder

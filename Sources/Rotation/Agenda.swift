@@ -1,4 +1,4 @@
-/// What all identities share: the time, the keys, when which is looked at, the jobs under way, and
+/// What all subjects share: the time, the keys, when which is looked at, the jobs under way, and
 /// the turn that is being made.
 ///
 /// Invariants:
@@ -32,21 +32,23 @@ struct Agenda {
   private var pending: [RotationRequest.ID: Int] = [:]
   private var actions: [Action] = []
   private var answered: [RotationRequest.ID] = []
-  /// The numbers of the identities whose status may have changed, some of them twice.
+  /// The numbers of the subjects whose status may have changed, some of them twice.
   var changed: [Int] = []
   var changes: Changes?
   /// Set with `changes`: see `Turn.numbers`.
   var numbers: [String: Int]?
   var totals = Totals()
+  /// How many of the subjects are publications: the last ones.
+  var publications = 0
 
   /// What a running job is for.
   enum Purpose {
     case look(number: Int, position: Int)
     /// `expiresAt` is that of the token of that issue.
     case delivery(number: Int, position: Int, issue: Int, expiresAt: Instant)
-    /// A job for an identity that was removed or changed since; `isOurs` says whether what is at
+    /// A job for a subject that was removed or changed since; `isOurs` says whether what is at
     /// the place may be removed.
-    case leftover(Delivery, identity: String, isOurs: Bool)
+    case leftover(Delivery, subject: Subject.Name, isOurs: Bool)
     case removal(Delivery)
   }
 
@@ -62,6 +64,7 @@ struct Agenda {
 
   /// A token of this origin that ends then may still be about.
   mutating func noteExpiry(_ expiry: Instant, of origin: Token.Origin) {
+    guard case .key = origin else { return }
     lastExpiries[origin] = max(lastExpiries[origin] ?? expiry, expiry)
     guard lastExpiries.count > Limits.endsRemembered else { return }
     lastExpiries = lastExpiries.filter { $0.value > now }
@@ -75,12 +78,13 @@ struct Agenda {
   mutating func report(_ event: Event) { actions.append(.report(event)) }
 
   mutating func start(
-    _ purpose: Purpose, _ delivery: Delivery, of identity: String, _ operation: Job.Operation
+    _ purpose: Purpose, _ delivery: Delivery, of subject: Subject.Name,
+    _ operation: Job.Operation
   ) {
     lastJob += 1
     jobs[lastJob] = purpose
     actions.append(
-      .run(Job(id: lastJob, identity: identity, delivery: delivery, operation: operation)))
+      .run(Job(id: lastJob, subject: subject, delivery: delivery, operation: operation)))
   }
 
   /// What `job`, which came back, was for; nil when there is none.
@@ -121,11 +125,14 @@ struct Agenda {
     if numbers == nil {
       var last = -1
       for number in changed.sorted() where number != last {
-        turn.changed.append(IdentityStatus(states[number]))
+        if let status = IdentityStatus(states[number]) { turn.changed.append(status) }
         last = number
       }
     } else {
-      turn.changed = states.map(IdentityStatus.init)
+      turn.changed = states.compactMap(IdentityStatus.init)
+    }
+    if changed.contains(where: { states[$0].subject.identity == nil }) || numbers != nil {
+      turn.publications = states.suffix(publications).compactMap(PublicationStatus.init)
     }
     changed = []
     slowSignatures = 0
@@ -133,7 +140,8 @@ struct Agenda {
     if hasNewKeys { turn.keys = keys }
     hasNewKeys = false
     turn.nextWake = schedule.next
-    totals.identities = states.count
+    totals.identities = states.count - publications
+    totals.failingPublications = states.suffix(publications).count { !$0.failures.isEmpty }
     totals.jobs = jobs.count
     turn.totals = totals
     return turn

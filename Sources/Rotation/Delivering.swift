@@ -1,11 +1,11 @@
-/// How the newest token comes to the deliveries of one identity.
+/// How the newest token comes to the deliveries of one subject.
 extension RotationState {
   /// Starts what there is to do at those of `positions` that have no job: a look where none was
   /// taken, and a write where the newest token is missing.
   mutating func startJobs(_ positions: ClosedRange<Int>, _ agenda: inout Agenda) {
     // A token of a former key helps nobody; while none can be minted, what was delivered stays.
-    let token = token.flatMap { agenda.keys.areCurrent(for: $0, of: identity) ? $0 : nil }
-    for (position, delivery) in identity.deliveries.enumerated()
+    let token = token.flatMap { isCurrent($0, agenda) ? $0 : nil }
+    for (position, delivery) in subject.deliveries.enumerated()
     where positions.contains(position) && !running.contains(position) {
       let isWanted = token != nil && undelivered.contains(position)
       let needsLook = unread.contains(position) || suspect.contains(position)
@@ -22,10 +22,10 @@ extension RotationState {
         agenda.start(
           .delivery(
             number: number, position: position, issue: issue, expiresAt: token.expiresAt),
-          delivery, of: identity.name, .write(delivery.content(token, of: identity)))
+          delivery, of: subject.name, .write(subject.content(token, at: delivery)))
       } else {
         agenda.start(
-          .look(number: number, position: position), delivery, of: identity.name, .look)
+          .look(number: number, position: position), delivery, of: subject.name, .look)
       }
     }
   }

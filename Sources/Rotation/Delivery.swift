@@ -1,4 +1,4 @@
-/// One place where an identity's tokens go, as the configuration describes it.
+/// One place where an identity's tokens go, or a key's JWK Set, as the configuration describes it.
 package enum Delivery: Hashable, Sendable {
   case file(FileDelivery)
   case socket(SocketDelivery)
@@ -49,9 +49,14 @@ package enum Delivery: Hashable, Sendable {
     }
   }
 
+  /// What is delivered there, for people.
+  package var noun: String {
+    if case .file(let file) = self, file.format == .jwks { "a JWK Set" } else { "a token" }
+  }
+
   /// Whether a file that this run has not written may be replaced, by what it holds: nothing, or a
   /// token or a part of one in one of the formats, with white space around it or none. Where tokens
-  /// are written in place, also what a power cut leaves of two.
+  /// are written in place, also what a power cut leaves of two. For a JWK Set, the same of one.
   package func isReplaceable(_ content: [UInt8]) -> Bool {
     // Zeros are what a power cut leaves of a file whose size was written, and nobody's data.
     let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d, 0]
@@ -59,6 +64,7 @@ package enum Delivery: Hashable, Sendable {
       let last = content.lastIndex(where: { !blanks.contains($0) })
     else { return true }
     let text = Array(content[first...last])
+    if case .file(let file) = self, file.format == .jwks { return Format.isKeySet(text) }
     if Format.compact(in: text).map(Format.isToken) == true { return true }
     return isInPlace && Format.isTorn(text)
   }

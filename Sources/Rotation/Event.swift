@@ -6,16 +6,18 @@ package enum Event: Sendable {
   case rotated(TokenSummary)
   /// An earlier run's token was found in every file of its identity, and stays.
   case kept(TokenSummary)
-  case mintFailed(identity: String, Failure)
+  case mintFailed(Subject.Name, Failure)
   /// `holdsToken`: readers still find one there that was delivered before.
-  case deliveryFailed(identity: String, path: Path, Failure, holdsToken: Bool)
-  case deliveryRecovered(identity: String, path: Path)
+  case deliveryFailed(Subject.Name, path: Path, Failure, holdsToken: Bool)
+  case deliveryRecovered(Subject.Name, path: Path)
   /// Somebody took away or changed what was delivered; it is put back.
-  case displaced(identity: String, path: Path, by: Displacement)
+  case displaced(Subject.Name, path: Path, by: Displacement)
   /// While minting or a delivery fails, the oldest token in use has come to the threshold ...
   case stale(identity: String, expiresAt: Instant)
   /// ... or has ended.
   case expired(identity: String, expiresAt: Instant)
+  /// Another JWK Set of the key of this name is at all its places; or the first of this run.
+  case published(key: String)
   /// What no identity wants any more is gone. `isEmptied`: emptied, because it is written in place.
   case removed(path: Path, isEmptied: Bool)
   case removalFailed(path: Path, Failure)

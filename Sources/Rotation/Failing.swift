@@ -1,6 +1,6 @@
-/// When something of one identity fails, and when there is nothing more to wait for.
+/// When something of one subject fails, and when there is nothing more to wait for.
 extension RotationState {
-  /// A failed try at a delivery, or at `minting`: what was delivered stays, and the identity tries
+  /// A failed try at a delivery, or at `minting`: what was delivered stays, and the subject tries
   /// again later.
   mutating func fail(
     _ key: Int, _ failure: Failure, _ agenda: inout Agenda,
@@ -43,33 +43,35 @@ extension RotationState {
   /// Keeps the failure, and reports it unless it is the one already known.
   private mutating func record(_ key: Int, _ failure: Failure, _ agenda: inout Agenda) {
     guard failures[key] != failure else { return }
-    if failures.isEmpty { agenda.totals.failing += 1 }
+    if failures.isEmpty, subject.identity != nil { agenda.totals.failing += 1 }
     failures[key] = failure
     guard key != RotationState.minting else {
-      return agenda.report(.mintFailed(identity: identity.name, failure))
+      return agenda.report(.mintFailed(subject.name, failure))
     }
     agenda.report(
       .deliveryFailed(
-        identity: identity.name, path: path(key), failure, holdsToken: held[key] != nil))
+        subject.name, path: path(key), failure, holdsToken: held[key] != nil))
   }
 
   /// Forgets a failure; says whether there was one.
   @discardableResult
   mutating func clearFailure(_ key: Int, _ agenda: inout Agenda) -> Bool {
     guard failures.removeValue(forKey: key) != nil else { return false }
-    if failures.isEmpty { agenda.totals.failing -= 1 }
+    if failures.isEmpty, subject.identity != nil { agenda.totals.failing -= 1 }
     return true
   }
 
   /// The delivery holds what it should: its failure, if it had one, is over.
   mutating func recover(_ position: Int, _ agenda: inout Agenda) {
     guard clearFailure(position, &agenda) else { return }
-    agenda.report(.deliveryRecovered(identity: identity.name, path: path(position)))
+    agenda.report(.deliveryRecovered(subject.name, path: path(position)))
   }
 
   /// Reports, once each, that a failing identity's oldest token went stale or expired.
   mutating func reportAge(_ agenda: inout Agenda) {
-    guard !failures.isEmpty, let oldest = oldestHeld else { return }
+    guard !failures.isEmpty, let oldest = oldestHeld, let identity = subject.identity else {
+      return
+    }
     let freshness = identity.freshness(ofTokenExpiring: oldest, at: agenda.now)
     guard freshness > reportedFreshness(ofTokenExpiring: oldest) else { return }
     reported = (oldest, freshness)

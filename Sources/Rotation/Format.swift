@@ -8,17 +8,20 @@ package enum Format: Hashable, Sendable {
   case json
   /// `Authorization: Bearer token` and a newline (RFC 6750 section 2.1): for `curl -H @file`.
   case header
+  /// A JWK Set (RFC 7517 section 5): for the places of a publication alone.
+  case jwks
 
-  /// The names in the configuration.
+  /// The names in the configuration, for tokens.
   package static let names = ["token", "env", "json", "header"]
 
   private static let jsonStart = Array(#"{"identity":""#.utf8)
+  private static let keysStart = Array(#"{"keys":["#.utf8)
   private static let headerStart = Array("Authorization: Bearer ".utf8)
 
   /// The bytes of a file in this format that holds `token` of `identity`.
   package func render(_ token: Token, of identity: Identity) -> [UInt8] {
     switch self {
-    case .token: return token.compact
+    case .token, .jwks: return token.compact
     case .env(let variable): return Array("\(variable)=".utf8) + token.compact + [0x0a]
     case .header: return Format.headerStart + token.compact + [0x0a]
     case .json:
@@ -39,7 +42,7 @@ package enum Format: Hashable, Sendable {
 
   func token(in content: [UInt8]) -> [UInt8]? {
     switch self {
-    case .token: return content
+    case .token, .jwks: return content
     case .env(let variable): return line(content, after: Array("\(variable)=".utf8))
     case .header: return line(content, after: Format.headerStart)
     case .json:
@@ -60,6 +63,18 @@ package enum Format: Hashable, Sendable {
   static func isToken(_ text: [UInt8]) -> Bool {
     text.count <= Limits.tokenBytes && text.starts(with: "eyJ".utf8)
       && text.allSatisfy(isPart)
+  }
+
+  /// Whether `text` is a JWK Set, or begins as one that jotd wrote.
+  static func isKeySet(_ text: [UInt8]) -> Bool {
+    if text.starts(with: keysStart) { return true }
+    guard case .array? = (try? JSON(parsing: text))?["keys"] else { return false }
+    return true
+  }
+
+  /// The most bytes of a file in this format: of a token, with a few hundred around it.
+  package var mostBytes: Int {
+    self == .jwks ? Limits.publicKeysBytes : Limits.tokenBytes + 4096
   }
 
   /// Whether `text` can be what one write of jotd leaves when it is cut off: the beginning of a new

@@ -25,8 +25,10 @@ package struct IdentityStatus: Sendable {
     package var deliveryFailures = 0
   }
 
-  init(_ state: RotationState) {
-    identity = state.identity
+  /// Nil for what is no identity.
+  init?(_ state: RotationState) {
+    guard let identity = state.subject.identity else { return nil }
+    self.identity = identity
     number = state.number
     token = state.token
     isAwaited = state.token == nil && state.failures[RotationState.minting] == nil

@@ -7,6 +7,9 @@ package struct Instant: Comparable, Hashable, Sendable {
 
   package init(microseconds: Int64) { self.microseconds = microseconds }
 
+  /// After all that is counted here: in 146,000 years.
+  package static let never = Instant(microseconds: .max / 2)
+
   /// The instant of a whole `NumericDate` (RFC 7519 section 2), within 292,000 years of 1970: a
   /// token's own, which was minted or checked.
   package init(seconds: Int64) { self.microseconds = seconds * 1_000_000 }

@@ -8,6 +8,8 @@ package struct Key: Sendable {
   package let signing: any Signer
   /// What the configuration says that they were signed with before.
   package let previous: (any Signer)?
+  /// Where its JWK Set is kept; nil for nowhere.
+  package let publication: Publication?
   /// What `signing` replaced while jotd ran, the latest first.
   var replaced: [Replaced] = []
 
@@ -18,15 +20,29 @@ package struct Key: Sendable {
     let until: Instant
   }
 
-  package init(name: String, signing: any Signer, previous: (any Signer)? = nil) {
+  package init(
+    name: String, signing: any Signer, previous: (any Signer)? = nil,
+    publication: Publication? = nil
+  ) {
     self.name = name
     self.signing = signing
     self.previous = previous
+    self.publication = publication
   }
 
   /// What its tokens may have been signed with before to be believed at `now`.
   func former(at now: Instant) -> [any Signer] {
     (previous.map { [$0] } ?? []) + replaced.filter { $0.until > now }.map(\.signer)
+  }
+
+  /// When the next of those ends that have a public key; nil when none does.
+  func nextEnd(after now: Instant) -> Instant? {
+    replaced.lazy.filter { $0.until > now && $0.signer.publicKey != nil }.map(\.until).min()
+  }
+
+  /// The same, but that `signer` signs.
+  func signed(by signer: any Signer) -> Key {
+    Key(name: name, signing: signer, previous: previous, publication: publication)
   }
 }
 

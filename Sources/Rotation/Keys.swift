@@ -33,13 +33,14 @@ package struct Keys: Sendable {
     return token.origin == .key(all[index].signing.keyID)
   }
 
-  /// What verifies the tokens of these keys that are about at `now`, as a JWK Set (RFC 7517
-  /// section 5): of each that has a public key, and of those that it replaced. No two have one
-  /// `kid`, by which verifiers find them: what signs now goes before what signed.
-  package func jwks(at now: Instant) -> JSON {
+  /// What verifies the tokens that are about at `now`, of all keys or of the one of this name, as a
+  /// JWK Set (RFC 7517 section 5): of each that has a public key, and of those that it replaced. No
+  /// two have one `kid`, by which verifiers find them: what signs now goes before what signed.
+  package func jwks(of name: String? = nil, at now: Instant) -> JSON {
     var published: [JSON] = []
     var names: Set<String?> = []
-    for signer in all.map(\.signing) + all.flatMap({ $0.former(at: now) }) {
+    let keys = all.filter { name == nil || $0.name == name }
+    for signer in keys.map(\.signing) + keys.flatMap({ $0.former(at: now) }) {
       guard let publicKey = signer.publicKey, names.insert(signer.kid).inserted else { continue }
       published.append(publicKey.jwk(signer.algorithm, kid: signer.kid))
     }
@@ -66,10 +67,7 @@ package struct Keys: Sendable {
 
   /// These, but that `signer` signs with the key of this name; what it replaces is for `succeed`.
   func replacing(_ name: String, with signer: any Signer) -> Keys {
-    Keys(
-      all.map { key in
-        key.name == name ? Key(name: name, signing: signer, previous: key.previous) : key
-      })
+    Keys(all.map { $0.name == name ? $0.signed(by: signer) : $0 })
   }
 
   /// These in place of `former`: what signed there, and does not any more, is believed until the

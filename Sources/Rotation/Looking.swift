@@ -33,7 +33,7 @@ extension RotationState {
     unread.remove(position)
     let isNews = !claimed.contains(position)
     if isNews {
-      if let failure = identity.deliveries[position].reasonToSpare(found) {
+      if let failure = subject.deliveries[position].reasonToSpare(found) {
         unanswered.remove(position)
         return fail(position, failure, &agenda, &random)
       }
@@ -57,14 +57,14 @@ extension RotationState {
     let holders = agreeing
     self.candidate = nil
     agreeing = Positions()
-    guard holders == identity.lastingPositions,
-      identity.isUsable(candidate, agenda.keys, at: agenda.now)
+    guard holders == subject.lastingPositions,
+      subject.isUsable(candidate, agenda.keys, at: agenda.now)
     else { return }
     adopt(candidate, &agenda)
   }
 
   private mutating func compare(_ position: Int, _ found: Found, _ agenda: inout Agenda) {
-    let delivery = identity.deliveries[position]
+    let delivery = subject.deliveries[position]
     let content: [UInt8]? = if case .file(let bytes, true) = found { bytes } else { nil }
     guard let token else {
       // What an earlier look found here does not count any more.
@@ -72,12 +72,12 @@ extension RotationState {
       if let content { recognize(content, at: position, &agenda) }
       return
     }
-    guard content != delivery.content(token, of: identity) else { return }
+    guard content != subject.content(token, at: delivery) else { return }
     // While a newer token waits to be delivered, what is there may be an earlier one.
-    if let displacement = delivery.displacement(found, of: token, of: identity),
+    if let displacement = delivery.displacement(found, of: subject.content(token, at: delivery)),
       displacement == .something || !undelivered.contains(position)
     {
-      agenda.report(.displaced(identity: identity.name, path: delivery.path, by: displacement))
+      agenda.report(.displaced(subject.name, path: delivery.path, by: displacement))
     }
     switch found {
     // Readers may still find what was there.
@@ -94,20 +94,19 @@ extension RotationState {
   private mutating func recognize(
     _ content: [UInt8], at position: Int, _ agenda: inout Agenda
   ) {
-    let delivery = identity.deliveries[position]
+    let delivery = subject.deliveries[position]
     if candidate == nil {
-      guard let compact = delivery.token(in: content) else { return }
-      switch identity.recognize(compact, agenda.keys, at: agenda.now) {
+      switch subject.recognize(content, at: delivery, agenda.keys, at: agenda.now) {
       case .ours(let token): candidate = token
       // Said once: every token that it signed is replaced anyway.
       case .ofAnotherKey:
-        guard !agenda.toldOfKeys.contains(identity.key), let key = agenda.keys[identity.key]
+        guard !agenda.toldOfKeys.contains(subject.key), let key = agenda.keys[subject.key]
         else { return }
         return agenda.tell(ofNew: key)
       case nil: return
       }
     }
-    if let candidate, content == delivery.content(candidate, of: identity) {
+    if let candidate, content == subject.content(candidate, at: delivery) {
       agreeing.insert(position)
     }
   }
@@ -121,12 +120,28 @@ private enum Recognition {
   case ofAnotherKey
 }
 
-extension Identity {
+extension Subject {
   /// Whether `token` may be in use at `now`.
   fileprivate func isUsable(_ token: Token, _ keys: Keys, at now: Instant) -> Bool {
-    keys.areCurrent(for: token, of: self) && token.issuedAt <= now
+    isCurrent(token, keys, at: now) && token.issuedAt <= now
       && freshness(ofTokenExpiring: token.expiresAt, at: now) == .fresh
   }
+
+  /// What `content`, found at `delivery`, holds; nil for nothing that is known here.
+  fileprivate func recognize(
+    _ content: [UInt8], at delivery: Delivery, _ keys: Keys, at now: Instant
+  ) -> Recognition? {
+    switch self {
+    case .identity(let identity):
+      return delivery.token(in: content).flatMap { identity.recognize($0, keys, at: now) }
+    case .publication(let publication):
+      let set = keys.set(of: publication, at: now)
+      return content == set.compact ? .ours(set) : nil
+    }
+  }
+}
+
+extension Identity {
 
   /// What `compact` is, if it says what a token of this identity says that is fresh at `now`: the
   /// header and claims byte for byte, for jotd wrote them.
@@ -144,7 +159,7 @@ extension Identity {
     let token = Token(
       compact: compact, issuedAt: issuedAt, expiresAt: issuedAt + lifetime,
       origin: .key(signer.keyID))
-    guard isUsable(token, keys, at: now) else { return nil }
+    guard Subject.identity(self).isUsable(token, keys, at: now) else { return nil }
     // A signature that could not be checked says nothing of the key.
     guard let isSigned = try? signer.verifies(parsed.signature, of: parsed.signingInput) else {
       return nil
@@ -160,23 +175,23 @@ extension Identity {
 }
 
 extension Delivery {
-  /// What became of `token`, which was delivered, by what was found since; nil when nobody can
+  /// What became of `content`, which was delivered, by what was found since; nil when nobody can
   /// tell.
   fileprivate func displacement(
-    _ found: Found, of token: Token, of identity: Identity
+    _ found: Found, of content: [UInt8]
   ) -> Displacement? {
     switch found {
     case .nothing: .removal
     case .file(let bytes, _) where bytes.isEmpty: .emptying
-    case .file(let bytes, _) where bytes == content(token, of: identity): .attributes
+    case .file(let bytes, _) where bytes == content: .attributes
     case .file(let bytes, _) where isReplaceable(bytes): .token
     case .file, .tooLarge: .something
     case .unreadable: nil
     }
   }
 
-  /// Why what was found may not be replaced at the first contact; nil when it may: it holds a
-  /// token in one of the formats, or nothing.
+  /// Why what was found may not be replaced at the first contact; nil when it may: it holds what is
+  /// delivered there, or nothing.
   package func reasonToSpare(_ found: Found) -> Failure? {
     switch found {
     case .nothing: return nil
@@ -184,7 +199,7 @@ extension Delivery {
     case .file(let bytes, _) where isReplaceable(bytes): return nil
     case .file, .tooLarge:
       return Failure(
-        "\(path) holds something other than a token, which jotd does not replace: move it away, "
+        "\(path) holds something other than \(noun), which jotd does not replace: move it away, "
           + "or deliver elsewhere")
     }
   }

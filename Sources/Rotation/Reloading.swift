@@ -1,24 +1,29 @@
 /// When the configuration changes.
 extension Rotator {
-  /// Makes `identities` the ones that are kept fresh: see `Input.configured`.
+  /// Makes `identities`, and what the keys publish, the subjects: see `Input.configured`.
   mutating func configure(_ identities: [Identity]) {
     let before = states
-    agenda.changes = Changes(from: numbers.mapValues { before[$0].identity }, to: identities)
+    agenda.changes = Changes(
+      from: numbers.compactMapValues { before[$0].subject.identity }, to: identities)
+    let publications = agenda.keys.publications
+    let subjects = identities.map(Subject.identity) + publications.map(Subject.publication)
     // Where those are from now on that go on as they were.
     var movedTo: [Int: Int] = [:]
-    for (number, identity) in identities.enumerated() {
-      guard let old = numbers[identity.name], before[old].identity.rotates(as: identity) else {
-        continue
-      }
+    var formerly = [Int?](repeating: nil, count: subjects.count)
+    for (number, subject) in subjects.enumerated() {
+      guard let old = self.number(of: subject.name), before[old].subject.rotates(as: subject)
+      else { continue }
       movedTo[old] = number
+      formerly[number] = old
     }
     let ours = Set(before.lazy.filter { movedTo[$0.number] == nil }.flatMap(\.ours))
-    states = identities.enumerated().map { number, identity in
-      guard let old = numbers[identity.name], movedTo[old] != nil else {
-        return RotationState(identity, number: number, ours: ours)
+    states = subjects.enumerated().map { number, subject in
+      guard let old = formerly[number] else {
+        return RotationState(subject, number: number, ours: ours)
       }
-      return before[old].kept(as: identity, number: number)
+      return before[old].kept(as: subject, number: number)
     }
+    agenda.publications = publications.count
     index()
     agenda.numbers = numbers
     repurposeJobs(movedTo, before)
@@ -29,7 +34,7 @@ extension Rotator {
       }
       removeUnwanted(gone)
     }
-    agenda.totals.failing = states.count { !$0.failures.isEmpty }
+    agenda.totals.failing = states.count { !$0.failures.isEmpty && $0.subject.identity != nil }
     agenda.totals.unsettled = states.count { !$0.isSettled }
     agenda.schedule = Schedule(count: states.count)
     agenda.waiting = []
@@ -47,8 +52,8 @@ extension Rotator {
     numbers = [:]
     places = [:]
     for (number, state) in states.enumerated() {
-      numbers[state.identity.name] = number
-      for (position, delivery) in state.identity.deliveries.enumerated() {
+      if let identity = state.subject.identity { numbers[identity.name] = number }
+      for (position, delivery) in state.subject.deliveries.enumerated() {
         places[delivery.path] = (number, position)
       }
     }
@@ -83,32 +88,32 @@ extension Rotator {
 
   /// The job has nobody any more whom it is for; until it comes back, its path is not free.
   private mutating func abandon(_ job: Job.ID, _ state: RotationState, _ position: Int) {
-    let delivery = state.identity.deliveries[position]
+    let delivery = state.subject.deliveries[position]
     agenda.repurpose(
       job,
       .leftover(
-        delivery, identity: state.identity.name, isOurs: state.claimed.contains(position)))
+        delivery, subject: state.subject.name, isOurs: state.claimed.contains(position)))
     agenda.busy.insert(delivery.path)
   }
 
   /// What this run may write, it may also remove; what it found to be somebody else's stays.
   private mutating func removeUnwanted(_ gone: RotationState) {
-    for (position, delivery) in gone.identity.deliveries.enumerated()
+    for (position, delivery) in gone.subject.deliveries.enumerated()
     where gone.claimed.contains(position) && places[delivery.path] == nil
       && !agenda.busy.contains(delivery.path)
     {
-      startRemoval(delivery, of: gone.identity.name)
+      startRemoval(delivery, of: gone.subject.name)
     }
   }
 
-  private mutating func startRemoval(_ delivery: Delivery, of identity: String) {
+  private mutating func startRemoval(_ delivery: Delivery, of subject: Subject.Name) {
     agenda.busy.insert(delivery.path)
-    agenda.start(.removal(delivery), delivery, of: identity, .remove)
+    agenda.start(.removal(delivery), delivery, of: subject, .remove)
   }
 
   /// A job of an earlier configuration came back. `isOurs`: this run may remove what is there.
   mutating func endLeftover(
-    _ delivery: Delivery, _ identity: String, _ isOurs: Bool, _ outcome: Outcome
+    _ delivery: Delivery, _ subject: Subject.Name, _ isOurs: Bool, _ outcome: Outcome
   ) {
     leave(delivery.path)
     var isOurs = isOurs
@@ -117,7 +122,7 @@ extension Rotator {
     case .found(let found): isOurs = delivery.reasonToSpare(found) == nil
     case .done, .failed: break
     }
-    if isOurs, places[delivery.path] == nil { startRemoval(delivery, of: identity) }
+    if isOurs, places[delivery.path] == nil { startRemoval(delivery, of: subject) }
   }
 
   mutating func endRemoval(_ delivery: Delivery, _ outcome: Outcome) {
@@ -140,15 +145,15 @@ extension Rotator {
 
 extension RotationState {
   /// The same rotation in a new configuration.
-  fileprivate func kept(as identity: Identity, number: Int) -> RotationState {
+  fileprivate func kept(as subject: Subject, number: Int) -> RotationState {
     var kept = self
-    kept.identity = identity
+    kept.subject = subject
     kept.number = number
     // Whoever reloads may have mended what failed, and waits until all is there.
     kept.retryAt = nil
     kept.isSettled = false
     // What is being written there needs no look.
-    kept.unread = identity.lastingPositions
+    kept.unread = subject.lastingPositions
     kept.unread.subtract(running)
     return kept
   }

@@ -1,7 +1,7 @@
-/// The rotation of one identity: its token, what its deliveries hold, what is under way there, and
+/// The rotation of one subject: its token, what its deliveries hold, what is under way there, and
 /// what fails.
 ///
-/// Deliveries are told apart by their positions in the identity's list. Invariants between steps:
+/// Deliveries are told apart by their positions in the subject's list. Invariants between steps:
 /// - each position in `running` has one job in the agenda;
 /// - no position outside of `claimed` is written, or removed;
 /// - every delivery that is not known to hold `token` is in `undelivered`, or was never looked at
@@ -9,7 +9,7 @@
 /// - `retryAt`, when it is set, is the next try at what fails; it is nil while that try runs, and
 ///   for what only hangs.
 struct RotationState {
-  var identity: Identity
+  var subject: Subject
   /// Its index in the rotator's list.
   var number: Int
   /// The newest token; nil before the first.
@@ -41,13 +41,13 @@ struct RotationState {
   /// The key of `failures` that no position has.
   static let minting = -1
 
-  /// The paths in `ours` were written by this run already, for another identity or in another way.
-  init(_ identity: Identity, number: Int, ours: Set<Path> = []) {
-    self.identity = identity
+  /// The paths in `ours` were written by this run already, for another subject or in another way.
+  init(_ subject: Subject, number: Int, ours: Set<Path> = []) {
+    self.subject = subject
     self.number = number
-    held = Array(repeating: nil, count: identity.deliveries.count)
-    unread = identity.lastingPositions
-    for (position, delivery) in identity.deliveries.enumerated()
+    held = Array(repeating: nil, count: subject.deliveries.count)
+    unread = subject.lastingPositions
+    for (position, delivery) in subject.deliveries.enumerated()
     where !delivery.isLasting || ours.contains(delivery.path) { claimed.insert(position) }
   }
 }
@@ -55,10 +55,10 @@ struct RotationState {
 // MARK: - What it is asked
 
 extension RotationState {
-  func path(_ position: Int) -> Path { identity.deliveries[position].path }
+  func path(_ position: Int) -> Path { subject.deliveries[position].path }
 
   /// The paths that this run may have written.
-  var ours: [Path] { identity.deliveries.indices.filter(claimed.contains).map(path) }
+  var ours: [Path] { subject.deliveries.indices.filter(claimed.contains).map(path) }
 
   /// Whether what its places hold is still to be known before the first token is chosen.
   var awaitsLooks: Bool { token == nil && !unread.isEmpty }
@@ -68,8 +68,17 @@ extension RotationState {
 
   func needsToken(_ agenda: Agenda) -> Bool {
     guard let token, !isForced else { return true }
-    return identity.due(token) <= agenda.now || token.issuedAt > agenda.now
-      || !agenda.keys.areCurrent(for: token, of: identity)
+    return isDue(token, at: agenda.now) || token.issuedAt > agenda.now
+      || !isCurrent(token, agenda)
+  }
+
+  private func isDue(_ token: Token, at now: Instant) -> Bool {
+    subject.due(token).map { $0 <= now } ?? false
+  }
+
+  /// Whether `token` is of the present keys.
+  func isCurrent(_ token: Token, _ agenda: Agenda) -> Bool {
+    subject.isCurrent(token, agenda.keys, at: agenda.now)
   }
 
   /// Whether its next try is still to come.
@@ -78,12 +87,13 @@ extension RotationState {
   /// Whether what is to be done next was decided by a clock that was set since.
   func dependsOnClock(at now: Instant) -> Bool {
     retryAt != nil || token == nil || token.map { $0.issuedAt > now } == true
+      || subject.identity == nil
   }
 
   /// The earliest end of a token among the deliveries that hold one; without deliveries, the
   /// token's own.
   var oldestHeld: Instant? {
-    identity.deliveries.isEmpty ? token?.expiresAt : held.compactMap(\.self).min()
+    subject.deliveries.isEmpty ? token?.expiresAt : held.compactMap(\.self).min()
   }
 
   /// The worst that was already reported of a token that ends at `expiry`.
@@ -95,10 +105,8 @@ extension RotationState {
   /// When the oldest token next becomes stale or expired and that is still to be reported.
   private func nextAging(after now: Instant) -> Instant? {
     guard let oldestHeld else { return nil }
-    let moments = [
-      (Freshness.stale, identity.staleness(ofTokenExpiring: oldestHeld)),
-      (Freshness.expired, oldestHeld),
-    ]
+    guard let staleness = subject.staleness(ofTokenExpiring: oldestHeld) else { return nil }
+    let moments = [(Freshness.stale, staleness), (Freshness.expired, oldestHeld)]
     let known = reportedFreshness(ofTokenExpiring: oldestHeld)
     return moments.first { $0.1 > now && $0.0 > known }?.1
   }
@@ -143,7 +151,7 @@ extension RotationState {
   /// Somebody asked for a new token.
   mutating func request(_ request: RotationRequest, _ agenda: inout Agenda) {
     requests.append(request.id)
-    if request.onlyToGain, !isForced, let token, agenda.keys.areCurrent(for: token, of: identity),
+    if request.onlyToGain, !isForced, let token, isCurrent(token, agenda),
       token.issuedAt == Instant(seconds: agenda.now.wholeSeconds)
     {
       awaitDeliveries(agenda)
@@ -156,26 +164,37 @@ extension RotationState {
   private mutating func mint(
     _ agenda: inout Agenda, _ random: inout some RandomNumberGenerator
   ) throws(Failure) {
-    if let due = token.map({ identity.due($0) }), due <= agenda.now {
+    if let due = token.flatMap({ subject.due($0) }), due <= agenda.now {
       agenda.totals.lateness.record(agenda.now - due)
     }
-    let signer = try agenda.keys.signer(for: identity)
-    if signer.algorithm.isSlow { agenda.slowSignatures += 1 }
-    let token = try agenda.minter.mint(
-      identity.template, lifetime: identity.lifetime, at: agenda.now, signer: signer,
-      random: &random)
+    let new = try issue(&agenda, &random)
     // The clock was set back.
-    if let old = self.token, old.expiresAt > token.expiresAt {
+    if let old = token, old.expiresAt > new.expiresAt {
       agenda.noteExpiry(old.expiresAt, of: old.origin)
     }
-    accept(token)
+    accept(new)
     counts.issued += 1
     if isForced {
       isForced = false
       awaitDeliveries(agenda)
     }
     clearFailure(RotationState.minting, &agenda)
-    if identity.deliveries.isEmpty { completeRotation(&agenda) }
+    if subject.deliveries.isEmpty { completeRotation(&agenda) }
+  }
+
+  /// A new token of the present keys.
+  private func issue(
+    _ agenda: inout Agenda, _ random: inout some RandomNumberGenerator
+  ) throws(Failure) -> Token {
+    switch subject {
+    case .identity(let identity):
+      let signer = try agenda.keys.signer(for: identity)
+      if signer.algorithm.isSlow { agenda.slowSignatures += 1 }
+      return try agenda.minter.mint(
+        identity.template, lifetime: identity.lifetime, at: agenda.now, signer: signer,
+        random: &random)
+    case .publication(let publication): return agenda.keys.set(of: publication, at: agenda.now)
+    }
   }
 
   /// The one way in for a token: it is the newest from now on, and every delivery that does not
@@ -183,7 +202,7 @@ extension RotationState {
   private mutating func accept(_ token: Token, heldBy holders: Positions = Positions()) {
     self.token = token
     issue += 1
-    undelivered = Positions(upTo: identity.deliveries.count)
+    undelivered = Positions(upTo: subject.deliveries.count)
     undelivered.subtract(holders)
     for position in held.indices where holders.contains(position) {
       held[position] = token.expiresAt
@@ -193,9 +212,11 @@ extension RotationState {
   /// Takes over a token of an earlier run, which every lasting delivery holds already.
   mutating func adopt(_ token: Token, _ agenda: inout Agenda) {
     held = Array(repeating: nil, count: held.count)
-    accept(token, heldBy: identity.lastingPositions)
+    accept(token, heldBy: subject.lastingPositions)
     announced = issue
-    agenda.report(.kept(TokenSummary(token, of: identity)))
+    if let identity = subject.identity {
+      agenda.report(.kept(TokenSummary(token, of: identity)))
+    }
     if undelivered.isEmpty { settle(&agenda) }
   }
 
@@ -204,7 +225,7 @@ extension RotationState {
   private mutating func awaitDeliveries(_ agenda: Agenda) {
     forcedIssue = issue
     unanswered = Positions()
-    for position in identity.deliveries.indices
+    for position in subject.deliveries.indices
     where undelivered.contains(position) && !agenda.stalled.contains(path(position)) {
       unanswered.insert(position)
     }
@@ -223,10 +244,13 @@ extension RotationState {
     settle(&agenda)
     guard let token, announced != issue else { return }
     announced = issue
-    agenda.report(.rotated(TokenSummary(token, of: identity)))
+    switch subject {
+    case .identity(let identity): agenda.report(.rotated(TokenSummary(token, of: identity)))
+    case .publication(let publication): agenda.report(.published(key: publication.key))
+    }
   }
 
-  /// Closes every visit to this identity: notes that its status may have changed, says what there
+  /// Closes every visit to this subject: notes that its status may have changed, says what there
   /// is to say, and schedules the next visit: when the token is due, at the next try, or at the
   /// next report of its age.
   mutating func plan(_ agenda: inout Agenda) {
@@ -236,19 +260,20 @@ extension RotationState {
     // What minting failed at waits for the next try, if it is still needed.
     let isMintingBroken = failures[RotationState.minting] != nil
     let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks
-    let due = isWaiting ? nil : token.map { identity.due($0) } ?? agenda.now
+    let due = isWaiting ? nil : token == nil ? agenda.now : token.flatMap { subject.due($0) }
     let aging = failures.isEmpty ? nil : nextAging(after: agenda.now)
     // Before the first token, and where a job is still at work, there is nothing to try.
     let isTriable = failures.keys.contains {
       $0 == RotationState.minting || !awaitsLooks && !running.contains($0)
     }
     let next = [due, isTriable ? retryAt : nil, aging].compactMap(\.self).min()
-    // Nil only while it waits for looks: they come back, or are noted as stalled.
+    // Nil only while it waits for looks, which come back or are noted as stalled; and for a set
+    // that does not end.
     if let next { agenda.schedule.set(number, due: next) }
     // Whoever asked for a token that cannot be minted, or must not be delivered any more, is told
     // so, and it comes later.
     let isOutdated =
-      isForced || token.map { !agenda.keys.areCurrent(for: $0, of: identity) } == true
+      isForced || token.map { !isCurrent($0, agenda) } == true
     if isMintingBroken && isOutdated || !isForced && unanswered.isEmpty {
       answerRequests(&agenda)
     }
@@ -258,12 +283,5 @@ extension RotationState {
   mutating func answerRequests(_ agenda: inout Agenda) {
     agenda.answer(requests)
     requests = []
-  }
-}
-
-extension Identity {
-  /// Where the deliveries stand whose content outlives the daemon.
-  var lastingPositions: Positions {
-    Positions(deliveries.indices.lazy.filter { self.deliveries[$0].isLasting })
   }
 }

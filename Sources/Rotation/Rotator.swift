@@ -2,16 +2,16 @@
 ///
 /// A value. Everything that happens is an `Input`, and all that comes of it is in the `Turn`; time
 /// and randomness come in as arguments. Invariants between steps:
-/// - every identity has an entry in the schedule, later than the last step, or waits for a look at
+/// - every subject has an entry in the schedule, later than the last step, or waits for a look at
 ///   what its places hold, or comes next: there is a bound on slow signatures;
 /// - no file is first written before a look showed that it holds a token, or nothing;
 /// - no token in use was issued in the future, is due, or is signed with another key than the
 ///   current one, unless minting fails;
 /// - a delivery has at most one job at a time, and a path never two, across reloads too;
-/// - no identity waits for another, unless both want the same path.
+/// - no subject waits for another, unless both want the same path.
 package struct Rotator {
-  /// One for each identity, in the order of the configuration: an identity's index here is its
-  /// number.
+  /// One for each subject, in the order of the configuration, identities before publications: a
+  /// subject's index here is its number.
   var states: [RotationState] = []
   /// The number of each identity, by its name.
   var numbers: [String: Int] = [:]
@@ -84,13 +84,14 @@ package struct Rotator {
     let changed = keys.succeed(agenda.keys) { lastExpiry(of: .key($0)) }
     agenda.keys = keys
     agenda.hasNewKeys = true
+    for number in states.indices.suffix(agenda.publications) { states[number].attendSoon(&agenda) }
     for key in changed {
       // It may come to sign again, and be replaced again.
       if let last = key.replaced.first {
         agenda.noteExpiry(last.until, of: .key(last.signer.keyID))
       }
       agenda.tell(ofNew: key)
-      for number in states.indices where states[number].identity.key == key.name {
+      for number in states.indices where states[number].subject.key == key.name {
         states[number].attendSoon(&agenda)
       }
     }
@@ -100,6 +101,17 @@ package struct Rotator {
   private func lastExpiry(of origin: Token.Origin) -> Instant? {
     let held = states.lazy.compactMap(\.token).filter { $0.origin == origin }.map(\.expiresAt).max()
     return [held, agenda.lastExpiries[origin]].compactMap(\.self).max()
+  }
+
+  /// The number of what has this name; nil when nothing has. There are few publications.
+  func number(of name: Subject.Name) -> Int? {
+    switch name {
+    case .identity(let name): numbers[name]
+    case .publication:
+      states.indices.suffix(agenda.publications).first {
+        states[$0].subject.name == name
+      }
+    }
   }
 
   private mutating func rotate(_ request: RotationRequest) {
@@ -116,8 +128,8 @@ package struct Rotator {
       states[number].endLook(position, outcome, &agenda, &random)
     case .delivery(let number, let position, let issue, let expiresAt):
       states[number].endDelivery(position, issue, expiresAt, outcome, &agenda, &random)
-    case .leftover(let delivery, let identity, let isOurs):
-      endLeftover(delivery, identity, isOurs, outcome)
+    case .leftover(let delivery, let subject, let isOurs):
+      endLeftover(delivery, subject, isOurs, outcome)
     case .removal(let delivery): endRemoval(delivery, outcome)
     case nil: break
     }

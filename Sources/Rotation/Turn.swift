@@ -7,6 +7,8 @@ package struct Turn: Sendable {
   /// The number of each identity, by its name, when the input was a new configuration: then all of
   /// them are in `changed`. Nil otherwise.
   package internal(set) var numbers: [String: Int]?
+  /// How all publications stand, when that may have changed.
+  package internal(set) var publications: [PublicationStatus]?
   /// When the next step is to come at the latest; nil when there is nothing to wait for. Not after
   /// this one where that is unfinished.
   package internal(set) var nextWake: Instant?
@@ -26,7 +28,9 @@ package struct Totals: Sendable, Equatable {
   package internal(set) var identities = 0
   /// Those that have a failure now.
   package internal(set) var failing = 0
-  /// Those that were neither delivered nor reported as failing since they were configured.
+  /// Publications that have a failure now.
+  package internal(set) var failingPublications = 0
+  /// Subjects that were neither delivered nor reported as failing since they were configured.
   package internal(set) var unsettled = 0
   /// Jobs that were ordered and have not come back.
   package internal(set) var jobs = 0

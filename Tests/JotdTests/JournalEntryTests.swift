@@ -9,7 +9,7 @@ struct JournalEntryTests {
 
   @Test func aFailedDeliverySaysWhatReadersHave() {
     let entry = JournalEntry(
-      .deliveryFailed(identity: "door", path: Path("/run/out/a"), failure, holdsToken: true))
+      .deliveryFailed(.identity("door"), path: Path("/run/out/a"), failure, holdsToken: true))
     #expect(entry.priority == .error)
     #expect(
       entry.message
@@ -19,7 +19,7 @@ struct JournalEntryTests {
     #expect(entry.fields.contains { $0 == ("JOTD_DELIVERY", "/run/out/a") })
     #expect(entry.fields.contains { $0 == ("ERRNO", "2") })
     let other = JournalEntry(
-      .deliveryFailed(identity: "door", path: Path("/run/out/a"), failure, holdsToken: false))
+      .deliveryFailed(.identity("door"), path: Path("/run/out/a"), failure, holdsToken: false))
     #expect(other.message.contains("Its readers have no token there"))
   }
 
@@ -55,8 +55,8 @@ struct JournalEntryTests {
 
   @Test func eachKindOfEventHasAnIDOfItsOwn() {
     let events: [Event] = [
-      .mintFailed(identity: "a", failure), .deliveryRecovered(identity: "a", path: Path("/a")),
-      .displaced(identity: "a", path: Path("/a"), by: .removal),
+      .mintFailed(.identity("a"), failure), .deliveryRecovered(.identity("a"), path: Path("/a")),
+      .displaced(.identity("a"), path: Path("/a"), by: .removal),
       .stale(identity: "a", expiresAt: moment), .expired(identity: "a", expiresAt: moment),
       .removed(path: Path("/a"), isEmptied: false), .keyChanged(key: nil, KeyID("zero")),
       .secretUnreadable(key: nil, failure), .secretReadable(key: nil), .clockSet(.seconds(1)),

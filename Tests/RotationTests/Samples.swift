@@ -33,7 +33,7 @@ final class SimulatedSigner: Signer {
   private let signatures = Mutex<UInt8>(0)
 
   init(_ key: Int, isRandomised: Bool = false, kid: String? = nil) {
-    self.kid = kid
+    self.kid = kid ?? (isRandomised ? "key\(key)" : nil)
     keyID = SimulatedSigner.keyID(key)
     self.isRandomised = isRandomised
     algorithm = isRandomised ? .ps256 : .hs256

@@ -25,7 +25,7 @@ struct Polkit: ParsableCommand {
       }
       throw ExitCode.configuration
     }
-    let rule = PolkitRule(settings.identities)
+    let rule = PolkitRule(settings.hooks.values.joined())
     if install {
       try put(rule, settings)
     } else if let text = rule.text {

@@ -11,7 +11,7 @@ struct ConfigurationReader {
   private var defaults = Lifetimes()
   private var identities: [Identity] = []
   private var accessLocations: [String: [SourceLocation]] = [:]
-  private var hookLocations: [String: [SourceLocation]] = [:]
+  private var hookLocations: [Subject.Name: [SourceLocation]] = [:]
   private var socket: SocketSettings?
   private var files: [String] = []
   private var deliveryLocations: [(delivery: Delivery, location: SourceLocation)] = []
@@ -107,7 +107,13 @@ struct ConfigurationReader {
 
   private mutating func addKey(_ name: String, _ key: Settings.Key?) {
     labels.append(key?.settings.label ?? KeyLabel(name: name))
-    if let key { keys.append(key) }
+    guard let key else { return }
+    keys.append(key)
+    hookLocations[.publication(key: name)] = key.hookLocations
+    for (place, location) in zip(key.settings.publication?.deliveries ?? [], key.placeLocations)
+    where claim(place.path, at: location) {
+      deliveryLocations.append((place, location))
+    }
   }
 
   private mutating func readDefaults(_ node: YAMLNode) {
@@ -237,7 +243,7 @@ struct ConfigurationReader {
     }
     if let node = section["on_rotate"] {
       hooks = diagnostics.hooks(node, section.path("on_rotate"))
-      hookLocations[name] = node.items.map(\.location)
+      hookLocations[.identity(name)] = node.items.map(\.location)
     }
     var failure: Failure?
     if let bearer, hasLifetimes, let claims, type != .some(nil), hasTokenID != .some(nil), let key {

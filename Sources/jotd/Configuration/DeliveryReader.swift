@@ -1,8 +1,9 @@
 import Rotation
 
-/// Reads one entry of a `deliver` list.
+/// Reads one entry of a `deliver` list, or of a `jwks` list.
 extension Diagnostics {
   private static let socketKeys = ["socket", "owner", "group", "mode"]
+  private static let publishedKeys = ["file", "owner", "group", "mode", "in_place"]
   private static let fileKeys = [
     "file", "socket", "format", "variable", "owner", "group", "mode", "in_place",
   ]
@@ -30,6 +31,31 @@ extension Diagnostics {
     return (delivery, (section["file"] ?? section["socket"])?.location ?? section.location)
   }
 
+  /// A file for a JWK Set, which anybody may read, and where its path stands; nil, and errors, when
+  /// it is wrong.
+  func publishedFile(
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String
+  ) -> (file: FileDelivery, location: SourceLocation)? {
+    guard let section = Section(node, name(), keys: Diagnostics.publishedKeys, self) else {
+      return nil
+    }
+    let owner = section["owner"].map { user($0, section.path("owner")) }
+    let group = section["group"].map { self.group($0, section.path("group")) }
+    let mode = section["mode"].map { self.mode($0, section.path("mode")) }
+    if let node = section["mode"], let mode = mode.flatMap(\.self), mode & 0o022 != 0 {
+      warn(
+        node.location,
+        "\(section.path("mode")): whoever may write the file chooses which tokens are believed: to "
+          + "read it, 0644 is enough")
+    }
+    guard
+      let file = readFile(
+        section, .jwks, owner.flatMap(\.self), group.flatMap(\.self),
+        mode.flatMap(\.self) ?? 0o644)
+    else { return nil }
+    return (file, section["file"]?.location ?? section.location)
+  }
+
   /// To connect to a socket takes the permission to write (unix(7)).
   private func warnOfEverybody(
     _ mode: UInt16, isSocket: Bool, _ location: SourceLocation, _ name: String
@@ -53,17 +79,24 @@ extension Diagnostics {
   private func readFileDelivery(
     _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
   ) -> Delivery? {
-    let path = section.required("file", "the path of the file to keep fresh, or a socket").flatMap {
-      self.path($0, section.path("file"))
-    }
-    let format = readFormat(section)
+    readFile(
+      section, readFormat(section), owner, group,
+      mode ?? (section["group"] == nil ? 0o600 : 0o640)
+    ).map(Delivery.file)
+  }
+
+  /// Nil, and errors, without a path; nil without a format.
+  private func readFile(
+    _ section: Section, _ format: Format?, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16
+  ) -> FileDelivery? {
+    let what =
+      format == .jwks ? "the path of the file" : "the path of the file to keep fresh, or a socket"
+    let path = section.required("file", what).flatMap { self.path($0, section.path("file")) }
     let inPlace = section["in_place"].map { bool($0, section.path("in_place")) }
     guard let path, let format else { return nil }
-    return .file(
-      FileDelivery(
-        path: path, format: format, owner: owner, group: group,
-        mode: mode ?? (section["group"] == nil ? 0o600 : 0o640),
-        inPlace: inPlace.flatMap(\.self) ?? false))
+    return FileDelivery(
+      path: path, format: format, owner: owner, group: group, mode: mode,
+      inPlace: inPlace.flatMap(\.self) ?? false)
   }
 
   private func readSocketDelivery(

@@ -1,10 +1,11 @@
 import Rotation
 
 /// Reads what the configuration says of keys. Nothing below is repeated, because any of it may be
-/// the secret, put there by mistake.
+/// the secret, put there by mistake; but for where a key is published.
 extension Diagnostics {
   private static let secretKeys = ["secret", "previous", "allow_weak_secret"]
-  private static let keyKeys = ["algorithm", "kid", "private_key"] + secretKeys
+  private static let privateKeyKeys = ["private_key", "jwks", "on_publish"]
+  private static let keyKeys = ["algorithm", "kid"] + privateKeyKeys + secretKeys
   private static let sources = ["env", "file", "credential"]
   private static let encodings = SecretEncoding.allCases.map(\.rawValue)
 
@@ -12,13 +13,38 @@ extension Diagnostics {
   func key(
     _ node: YAMLNode, _ name: String, in path: @autoclosure @escaping () -> String
   ) -> Settings.Key? {
-    redacting { readKey(node, name, path()) }
+    guard
+      let section = redacting({ Section(node, path(), keys: Diagnostics.keyKeys, self) })
+    else { return nil }
+    var key = redacting { readKey(section, name) }
+    let places = readPublishedFiles(section)
+    let hooks = section["on_publish"].map { self.hooks($0, section.path("on_publish")) } ?? []
+    key?.hookLocations = section["on_publish"]?.items.map(\.location) ?? []
+    guard !places.isEmpty || !hooks.isEmpty else { return key }
+    key?.placeLocations = places.map(\.location)
+    key?.settings.publication = Publication(key: name, files: places.map(\.file), hooks: hooks)
+    return key
   }
 
-  private func readKey(
-    _ node: YAMLNode, _ name: String, _ path: @autoclosure @escaping () -> String
-  ) -> Settings.Key? {
-    guard let section = Section(node, path(), keys: Diagnostics.keyKeys, self) else { return nil }
+  private func readPublishedFiles(
+    _ section: Section
+  ) -> [(file: FileDelivery, location: SourceLocation)] {
+    guard let node = section["jwks"], let nodes = list(node, section.path("jwks")) else {
+      return []
+    }
+    guard nodes.count <= Limits.deliveries else {
+      error(
+        node.location,
+        "\(section.path("jwks")) has \(nodes.count) files: at most \(Limits.deliveries) are "
+          + "allowed")
+      return []
+    }
+    return nodes.enumerated().compactMap { index, node in
+      publishedFile(node, "\(section.path("jwks"))[\(index)]")
+    }
+  }
+
+  private func readKey(_ section: Section, _ name: String) -> Settings.Key? {
     let (chosen, fits) = readAlgorithm(ofKey: section)
     let kid = section["kid"].map { readKid($0, section.path("kid")) }
     let allowWeak = section["allow_weak_secret"].map {
@@ -62,9 +88,8 @@ extension Diagnostics {
     guard let algorithm = section["algorithm"] == nil ? likely : readAlgorithm(section) else {
       return (likely, false)
     }
-    let unfit = (algorithm.takesSecret ? ["private_key"] : Diagnostics.secretKeys).filter {
-      section[$0] != nil
-    }
+    let others = algorithm.takesSecret ? Diagnostics.privateKeyKeys : Diagnostics.secretKeys
+    let unfit = others.filter { section[$0] != nil }
     for name in unfit {
       error(
         section[name]!.location,

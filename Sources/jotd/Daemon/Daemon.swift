@@ -65,7 +65,7 @@ final class Daemon {
     // Armed before the time is first read, so that no setting of the clock is missed.
     _ = try clock.arm(nil)
     try servers.open(settings)
-    hooks.configure(settings.identities)
+    hooks.configure(settings.hooks)
     deliveries.configure(settings)
     secrets.watch(loaded.secrets)
     step(.configured(settings.identities, loaded.keys))
@@ -137,7 +137,8 @@ final class Daemon {
     defer { journal.report(events) }
     for event in events {
       switch event {
-      case .rotated(let token): hooks.rotated(token.identity)
+      case .rotated(let token): hooks.renewed(.identity(token.identity))
+      case .published(let key): hooks.renewed(.publication(key: key))
       case .kept(let token): hooks.kept(token.identity)
       case .hookFailed, .hookRecovered: publishHookFaults()
       default: break
@@ -200,7 +201,7 @@ final class Daemon {
     // Before the journal says so: who reads that may ask for health at once.
     servers.apply(settings, turn)
     journal.report(.reloaded(changes))
-    hooks.configure(settings.identities)
+    hooks.configure(settings.hooks)
     publishHookFaults()
     servers.releaseAll()
     deliveries.configure(settings)
@@ -221,9 +222,11 @@ final class Daemon {
     let failing =
       totals.failing > 0
       ? "\(totals.failing) failing" : totals.unsettled > 0 ? "delivering" : "all delivered"
+    let sets = totals.failingPublications
+    let publishing = sets > 0 ? "; \(counted(sets, "JWK Set")) failing" : ""
     let next = driver.nextWake.map { "; next rotation \($0.rfc3339)" } ?? ""
     lifecycle.tell(
-      "\(counted(totals.identities, "identity")), \(failing)\(next)",
+      "\(counted(totals.identities, "identity")), \(failing)\(publishing)\(next)",
       refusedReload: servers.store.general.refusedReload)
   }
 

@@ -72,6 +72,13 @@ struct JournalEntry {
     with("JOTD_IDENTITY", identity)
   }
 
+  private consuming func about(_ subject: Subject.Name) -> JournalEntry {
+    switch subject {
+    case .identity(let name): with("JOTD_IDENTITY", name)
+    case .publication(let key): with("JOTD_KEY", key)
+    }
+  }
+
   private consuming func about(_ path: Path) -> JournalEntry {
     with("JOTD_DELIVERY", path.description)
   }
@@ -97,28 +104,36 @@ struct JournalEntry {
             token.identity, ": the token found is kept, expires ", token.expiresAt.rfc3339,
             ", next rotation ", token.refreshAt.rfc3339)
         ).about(token)
-      case .mintFailed(let identity, let failure):
+      case .mintFailed(let subject, let failure):
         JournalEntry(
           .error, "73bd055e608c42eb8d07669e46d58f6b",
-          "\(identity): no token could be made: \(failure.sentence) Trying again until it works"
-        ).about(identity).because(failure)
-      case .deliveryFailed(let identity, let path, let failure, let holdsToken):
+          "\(subject): no \(subject.noun) could be made: \(failure.sentence) Trying again until it "
+            + "works"
+        ).about(subject).because(failure)
+      case .deliveryFailed(let subject, let path, let failure, let holdsToken):
         JournalEntry(
           .error, "3c01d667befe4bb5bc207baf701934aa",
-          "\(identity): \(failure.sentence) "
-            + (holdsToken ? "The token delivered before stays" : "Its readers have no token there")
+          "\(subject): \(failure.sentence) "
+            + (holdsToken
+              ? "The \(subject.noun) delivered before stays"
+              : "Its readers have no \(subject.noun) there")
             + "; trying again until it works"
-        ).about(identity).about(path).because(failure)
-      case .deliveryRecovered(let identity, let path):
+        ).about(subject).about(path).because(failure)
+      case .deliveryRecovered(let subject, let path):
         JournalEntry(
           .notice, "a388de61155248fdbfce8f38135dda5e",
-          "\(identity): delivering to \(path) works again"
-        ).about(identity).about(path)
-      case .displaced(let identity, let path, let displacement):
+          "\(subject): delivering to \(path) works again"
+        ).about(subject).about(path)
+      case .displaced(let subject, let path, let displacement):
         JournalEntry(
           .warning, "b0c5d7de2e0f4a1c9a4f5b8a3d5e6c17",
-          "\(identity): \(path) \(displacement.inWords): it is put back"
-        ).about(identity).about(path)
+          "\(subject): \(path) \(displacement.inWords(subject.noun)): it is put back"
+        ).about(subject).about(path)
+      case .published(let key):
+        JournalEntry(
+          .info, "4d0f6bb2c34a4b7f8b1a52c9e07d3f68",
+          "\(Subject.Name.publication(key: key)): its JWK Set is published"
+        ).about(.publication(key: key))
       case .stale(let identity, let expiresAt):
         JournalEntry(
           .warning, "8ad8bab015ff474296049827f5e65688",
@@ -221,13 +236,23 @@ struct JournalEntry {
   }
 }
 
+extension Subject.Name {
+  /// What is kept fresh, in words.
+  fileprivate var noun: String {
+    switch self {
+    case .identity: "token"
+    case .publication: "JWK Set"
+    }
+  }
+}
+
 extension Displacement {
-  fileprivate var inWords: String {
+  fileprivate func inWords(_ noun: String) -> String {
     switch self {
     case .removal: "was removed or moved away"
     case .emptying: "was emptied"
-    case .something: "held something other than a token, which somebody put in its place"
-    case .token: "held another token, which somebody put in its place"
+    case .something: "held something other than a \(noun), which somebody put in its place"
+    case .token: "held another \(noun), which somebody put in its place"
     case .attributes: "was given another owner, group or mode"
     }
   }

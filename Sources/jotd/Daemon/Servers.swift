@@ -102,7 +102,9 @@ final class Servers {
 
   /// Publishes what changed, and tells those who wait for it.
   func publish(_ turn: Turn) {
-    if turn.changed.isEmpty, turn.numbers == nil, turn.keys == nil { return }
+    if turn.changed.isEmpty, turn.numbers == nil, turn.keys == nil, turn.publications == nil {
+      return
+    }
     for name in store.publish(turn) { longPolls.release(name) }
   }
 

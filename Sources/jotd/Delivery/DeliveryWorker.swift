@@ -56,7 +56,7 @@ struct DeliveryWorker {
     case (.socket(let socket), .write(let token)):
       // Only to have it watched: why it cannot be opened is for the socket to say.
       _ = try? folder(job.folder)
-      try sockets.serve(token, of: job.identity, at: socket)
+      try sockets.serve(token, of: "\(job.subject)", at: socket)
     case (.socket(let socket), .remove): sockets.close(socket.path)
     case (.socket(let socket), .look):
       _ = try? folder(job.folder)

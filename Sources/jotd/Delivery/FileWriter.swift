@@ -49,8 +49,7 @@ enum FileWriter {
       guard try folder.descriptor.status(of: file.path.name).kind == .file else { return .nothing }
       let target = try folder.descriptor.open(file.path.name, [.noFollow, .nonBlocking])
       let status = try target.status()
-      // The largest format is a token with a few hundred bytes around it.
-      let bytes = try target.read(upTo: Limits.tokenBytes + 4096)
+      let bytes = try target.read(upTo: file.format.mostBytes)
       return .file(bytes, isAsConfigured: isAsConfigured(status, file, folder))
     } catch {
       switch error.code {

@@ -25,23 +25,23 @@ extension Hook {
     var immortal: Int32?
   }
 
-  /// Does it for the identities of these names. A unit that began to start at `time` or later, in
+  /// Does it for the subjects of these names. A unit that began to start at `time` or later, in
   /// seconds since 1970, is not restarted.
   func carryOut(
-    for identities: Set<String>, unlessStartedSince time: Int64?, with processes: ProcessRunner
+    for subjects: Set<Subject.Name>, unlessStartedSince time: Int64?, with processes: ProcessRunner
   ) -> Outcome {
     switch self {
-    case .reload: return manage(identities, processes)
+    case .reload: return manage(subjects, processes)
     case .restart(let unit):
       if let time, let start = start(of: unit, processes), start >= time { return Outcome() }
-      return manage(identities, processes)
+      return manage(subjects, processes)
     case .signal(let file, let number, _):
       do throws(Failure) {
         try signal(file, number)
         return Outcome()
       } catch { return Outcome(failure: error) }
     case .run(let words):
-      return run(words.map { String(decoding: $0, as: UTF8.self) }, identities, processes)
+      return run(words.map { String(decoding: $0, as: UTF8.self) }, subjects, processes)
     }
   }
 
@@ -57,10 +57,10 @@ extension Hook {
   }
 
   /// systemctl says nothing when it works, and why when it does not.
-  private func manage(_ identities: Set<String>, _ processes: ProcessRunner) -> Outcome {
+  private func manage(_ subjects: Set<Subject.Name>, _ processes: ProcessRunner) -> Outcome {
     guard let order else { return Outcome() }
     var outcome = run(
-      ["/usr/bin/systemctl", "--no-ask-password", order.verb, "--", order.unit], identities,
+      ["/usr/bin/systemctl", "--no-ask-password", order.verb, "--", order.unit], subjects,
       processes)
     guard let failure = outcome.failure else { return outcome }
     let words = redacted(outcome.output.joined(separator: "\n"))
@@ -79,13 +79,15 @@ extension Hook {
   // MARK: A program
 
   private func run(
-    _ words: [String], _ identities: Set<String>, _ processes: ProcessRunner
+    _ words: [String], _ subjects: Set<Subject.Name>, _ processes: ProcessRunner
   ) -> Outcome {
-    let names = identities.sorted()
+    let names = subjects.compactMap(\.identity).sorted()
+    let keys = subjects.compactMap(\.key).sorted()
     var environment = [
       "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
       "JOTD_IDENTITIES_COUNT=\(names.count)",
     ]
+    if !keys.isEmpty { environment.append("JOTD_KEYS=\(keys.joined(separator: " "))") }
     let joined = names.joined(separator: " ")
     if joined.utf8.count <= Limits.hookVariableBytes {
       environment.append("JOTD_IDENTITIES=\(joined)")

@@ -2,16 +2,16 @@ import DequeModule
 import Dispatch
 import Rotation
 
-/// Runs hooks after rotations: once for all that come together, each beside the others, and never
-/// the same one twice at a time. No rotation waits for a hook, and a hook waits for others' only
-/// while as many are at work as the limits allow.
+/// Runs hooks after rotations, of tokens and of JWK Sets: once for all that come together, each
+/// beside the others, and never the same one twice at a time. No rotation waits for a hook, and a
+/// hook waits for others' only while as many are at work as the limits allow.
 ///
 /// A hook is gathering, then waiting, then running; a rotation that comes while it runs makes it
 /// gather anew at its end.
 @MainActor
 final class HookRunner {
   private struct Run {
-    let names: Set<String>
+    let names: Set<Subject.Name>
     let since: ContinuousClock.Instant
     /// It had to be ended the last time.
     let isSlow: Bool
@@ -19,11 +19,11 @@ final class HookRunner {
     var isHanging = false
   }
 
-  /// The hooks of each identity, and all of them.
-  private var hooks: [String: [Hook]] = [:]
+  /// The hooks of each subject, and all of them.
+  private var hooks: [Subject.Name: [Hook]] = [:]
   private var known: Set<Hook> = []
-  /// The identities for which each hook is to run next.
-  private var due: [Hook: Set<String>] = [:]
+  /// The subjects for which each hook is to run next.
+  private var due: [Hook: Set<Subject.Name>] = [:]
   /// In the order of their times, which is the order in which they came.
   private var gathering: Deque<(hook: Hook, until: ContinuousClock.Instant)> = []
   private var isGatheringArmed = false
@@ -43,9 +43,9 @@ final class HookRunner {
   /// The hooks that run, to be waited for.
   private let working = DispatchGroup()
   /// The identities whose token is an earlier run's, of which nobody knows whom it reached.
-  private var kept: Set<String> = []
-  /// The identities for which units have yet to be restarted, and the pauses before the next tries.
-  private var unserved: [Hook: Set<String>] = [:]
+  private var kept: Set<Subject.Name> = []
+  /// The subjects for which units have yet to be restarted, and the pauses before the next tries.
+  private var unserved: [Hook: Set<Subject.Name>] = [:]
   private var backoffs: [Hook: Backoff] = [:]
 
   /// `report` is told of failures, recoveries and output; `faults` has changed by then. The store
@@ -55,12 +55,10 @@ final class HookRunner {
     self.report = report
   }
 
-  /// The hooks from now on are those of `identities`. What hooks that went were to do, and their
-  /// faults, are forgotten; one that runs goes on to its end.
-  func configure(_ identities: [Identity]) {
-    hooks = Dictionary(
-      uniqueKeysWithValues: identities.lazy.filter { !$0.hooks.isEmpty }.map { ($0.name, $0.hooks) }
-    )
+  /// The hooks from now on are `hooks`, of each subject that has any. What hooks that went were to
+  /// do, and their faults, are forgotten; one that runs goes on to its end.
+  func configure(_ hooks: [Subject.Name: [Hook]]) {
+    self.hooks = hooks
     known = Set(hooks.values.joined())
     for (hook, names) in due {
       let left = names.filter { hooks[$0]?.contains(hook) ?? false }
@@ -74,23 +72,24 @@ final class HookRunner {
     backoffs = backoffs.filter { known.contains($0.key) }
   }
 
-  /// Notes that `identity` was rotated; its hooks run soon.
-  func rotated(_ identity: String) {
+  /// Notes that `subject` has another token, or set; its hooks run soon.
+  func renewed(_ subject: Subject.Name) {
     if hooks.isEmpty, kept.isEmpty { return }
-    kept.remove(identity)
-    for hook in hooks[identity] ?? [] { ask(hook, [identity]) }
+    kept.remove(subject)
+    for hook in hooks[subject] ?? [] { ask(hook, [subject]) }
   }
 
   /// Notes that `identity` has the token of an earlier run, which may have ended before its hooks
   /// did: units that began before that token was made are restarted.
   func kept(_ identity: String) {
-    kept.insert(identity)
-    for hook in hooks[identity] ?? [] where hook.isRestart { ask(hook, [identity]) }
+    let subject = Subject.Name.identity(identity)
+    kept.insert(subject)
+    for hook in hooks[subject] ?? [] where hook.isRestart { ask(hook, [subject]) }
   }
 
-  private func ask(_ hook: Hook, _ identities: Set<String>) {
+  private func ask(_ hook: Hook, _ subjects: Set<Subject.Name>) {
     if due[hook] == nil, running[hook] == nil { gather(hook) }
-    due[hook, default: []].formUnion(identities)
+    due[hook, default: []].formUnion(subjects)
   }
 
   /// Waits until the hooks that run have ended, or until `deadline`; then kills the programs that
@@ -151,10 +150,12 @@ final class HookRunner {
     var madeAt: Int64?
     if case .restart(let unit) = hook {
       // A unit that started meanwhile has what it would be restarted for.
-      names = names.filter { !store.isCurrent(unit, $0) }
+      names = names.filter { $0.identity.map { !store.isCurrent(unit, $0) } ?? true }
       guard !names.isEmpty else { return }
       if names.isSubset(of: kept) {
-        madeAt = names.compactMap { store[$0]?.token?.issuedAt.wholeSeconds }.max()
+        madeAt = names.compactMap { name in
+          name.identity.flatMap { store[$0]?.token?.issuedAt.wholeSeconds }
+        }.max()
       }
     }
     let run = Run(names: names, since: .now, isSlow: isSlow)
@@ -201,7 +202,7 @@ final class HookRunner {
 
   /// A unit that could not be restarted has a token that runs out, perhaps before the next
   /// rotation.
-  private func retry(_ hook: Hook, _ names: Set<String>) {
+  private func retry(_ hook: Hook, _ names: Set<Subject.Name>) {
     let isPlanned = unserved[hook] != nil
     unserved[hook, default: []].formUnion(names)
     if isPlanned { return }

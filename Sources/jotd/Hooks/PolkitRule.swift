@@ -14,11 +14,8 @@ struct PolkitRule {
   /// What is allowed, a verb and a unit each, sorted.
   let orders: [String]
 
-  init(_ identities: [Identity]) {
-    let orders = identities.lazy.flatMap(\.hooks).compactMap(\.order).map {
-      "\($0.verb) \($0.unit)"
-    }
-    self.orders = Set(orders).sorted()
+  init(_ hooks: some Sequence<Hook>) {
+    orders = Set(hooks.lazy.compactMap(\.order).map { "\($0.verb) \($0.unit)" }).sorted()
   }
 
   /// The file's content; nil when no hook asks for anything.
@@ -27,8 +24,8 @@ struct PolkitRule {
     // JSON's strings are strings of JavaScript, whatever a unit is called.
     let list = orders.map { "    \(JSON.string($0).text)" }.joined(separator: ",\n")
     return """
-      // Written by jotd for the hooks of its configuration (on_rotate), at each start and by
-      // systemctl reload jotd: see jotd.yaml(5), HOOKS. What is changed here is lost.
+      // Written by jotd for the hooks of its configuration (on_rotate, on_publish), at each start
+      // and by systemctl reload jotd: see jotd.yaml(5), HOOKS. What is changed here is lost.
       polkit.addRule(function (action, subject) {
         var allowed = [
       \(list)

@@ -10,6 +10,7 @@ struct KeySettings {
   /// What they were signed with before, and may still be.
   var previous: SecretSettings?
   let allowWeak: Bool
+  var publication: Publication?
 
   var secrets: [SecretSettings] { [secret] + [previous].compactMap(\.self) }
 }

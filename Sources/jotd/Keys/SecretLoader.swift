@@ -175,6 +175,8 @@ extension KeySettings {
   func key(_ signers: [(any Signer)?]) -> Key? {
     let made = signers.compactMap(\.self)
     guard let signing = made.first, made.count == secrets.count else { return nil }
-    return Key(name: label.name, signing: signing, previous: made.dropFirst().first)
+    return Key(
+      name: label.name, signing: signing, previous: made.dropFirst().first,
+      publication: publication)
   }
 }

@@ -28,10 +28,8 @@ struct HookInspection: Sendable {
   /// Each hook once, where it stands first.
   private init(_ settings: Settings, _ mounts: MountView) {
     var seen: Set<Hook> = []
-    let identities = settings.identities.filter { !$0.hooks.isEmpty }
-    hooks = identities.sorted { $0.name < $1.name }.flatMap { identity in
-      zip(identity.hooks, settings.hookLocations[identity.name] ?? [])
-        .filter { seen.insert($0.0).inserted }
+    hooks = settings.hooks.sorted { "\($0.key)" < "\($1.key)" }.flatMap { subject, hooks in
+      zip(hooks, settings.hookLocations[subject] ?? []).filter { seen.insert($0.0).inserted }
     }
     self.mounts = mounts
   }

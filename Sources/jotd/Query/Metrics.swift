@@ -31,6 +31,9 @@ struct Metrics {
     results("jotd_deliveries_total", "Deliveries tried, by result.", statuses) {
       ($0.delivered, $0.deliveryFailures)
     }
+    gauge(
+      "jotd_jwks_current", "1 while the JWK Set of a key is at all its places.",
+      general.publications.map { ("{key=\"\($0.key)\"}", $0.failures.isEmpty ? 1 : 0) })
     counter(
       "jotd_reloads_total", "Reloads of the configuration, by result.",
       [

@@ -98,7 +98,12 @@ struct Health {
     }
     notes += general.secretFaults.sorted { $0.key < $1.key }.map { .string($0.value) }
     notes += general.hookFaults.map(JSON.string)
-    let isFailing = states.contains { $0 == .expired || $0 == .missing }
+    for publication in general.publications {
+      notes += publication.failures.map { .string("the key \(publication.key): \($0)") }
+    }
+    let isFailing =
+      states.contains { $0 == .expired || $0 == .missing }
+      || general.publications.contains { $0.isMissing && !$0.failures.isEmpty }
     let isWorrying = states.contains(.stale) || statuses.contains { !$0.failures.isEmpty }
     status = isFailing ? .fail : isWorrying || !notes.isEmpty ? .warn : .pass
     json = .object([

@@ -8,6 +8,7 @@ final class StatusStore: Sendable {
   struct General: Sendable {
     var access: Access
     var keys: Keys
+    var publications: [PublicationStatus] = []
     /// The configuration in force; nil when its files could not be told apart.
     var configuration: ConfigurationVersion?
     var lateness = Lateness()
@@ -34,6 +35,7 @@ final class StatusStore: Sendable {
     @discardableResult
     mutating func take(_ turn: Turn) -> [String] {
       if let keys = turn.keys { general.keys = keys }
+      if let publications = turn.publications { general.publications = publications }
       if let numbers = turn.numbers {
         self.numbers = numbers
         statuses = turn.changed

@@ -17,6 +17,8 @@ struct SimulatedHost {
 
   /// What readers find.
   private var places: [Path: Held] = [:]
+  /// The JWK Sets that verifiers find.
+  private var sets: [Path: [UInt8]] = [:]
   private var jobs: [RunningJob] = []
   /// Until when places fail, places hang, and the signer fails.
   private var broken: [Path: Int64] = [:]
@@ -78,6 +80,7 @@ struct SimulatedHost {
   mutating func live(steps: Int) throws {
     clock.drift = Int64.random(in: -500...500, using: &random)
     identities = try makeIdentities()
+    choosePublished()
     try restart(isFirst: true)
     for _ in 0..<steps {
       try happen()
@@ -186,6 +189,7 @@ extension SimulatedHost {
     let before = identities
     identities = try makeIdentities()
     note("reload: \(identities.map(\.name))")
+    if random.chance(0.3) { choosePublished() }
     let newKeys = SimulatedKeys.names.filter { _ in random.chance(0.1) }
     for name in newKeys {
       keys.change(name)
@@ -193,7 +197,9 @@ extension SimulatedHost {
     }
     try configure(over: before)
     if signerBroken <= clock.time { for name in newKeys { try witness.checkKey(name, keys) } }
-    let wanted = Set(identities.flatMap(\.deliveries).map(\.path) + jobs.map(\.job.delivery.path))
+    let wanted = Set(
+      identities.flatMap(\.deliveries).map(\.path) + keys.published.map(SimulatedKeys.path)
+        + jobs.map(\.job.delivery.path))
     claimed.formIntersection(wanted)
     guard random.chance(0.2) else { return }
     // While looks are under way, one of which finds that its place is broken, or empty.
@@ -206,6 +212,15 @@ extension SimulatedHost {
       witness.excuse(path, until: clock.time + Witness.moment)
     }
     try reload()
+  }
+
+  private mutating func choosePublished() {
+    let before = keys.published
+    keys.published = Set(SimulatedKeys.names.filter { _ in random.chance(0.7) })
+    for name in keys.published.subtracting(before) {
+      witness.reported[SimulatedKeys.path(ofSet: name)] = nil
+    }
+    note("published are \(keys.published.sorted())")
   }
 
   /// The process dies, with jobs half done, and starts anew a moment later; or for the first time.
@@ -259,10 +274,12 @@ extension SimulatedHost {
 
   private mutating func loseFile() throws {
     // What is lost while a job writes there comes back by itself.
-    guard let path = identities.flatMap(\.lasting).randomElement(using: &random)?.path,
+    let paths = identities.flatMap(\.lasting).map(\.path) + keys.published.map(SimulatedKeys.path)
+    guard let path = paths.sorted(by: { "\($0)" < "\($1)" }).randomElement(using: &random),
       !jobs.contains(where: { $0.job.delivery.path == path })
     else { return }
     places[path] = nil
+    sets[path] = nil
     if random.chance(0.5) {
       note("\(path) is lost, which is noticed")
       // Or only that much happens in its folder.
@@ -321,7 +338,8 @@ extension SimulatedHost {
   private func isForeign(_ path: Path) -> Bool { (foreign[path] ?? 0) > clock.time }
 
   private mutating func anyPath() -> Path? {
-    identities.flatMap { $0.deliveries.map(\.path) }.randomElement(using: &random)
+    let sets = keys.published.sorted().map(SimulatedKeys.path)
+    return (identities.flatMap { $0.deliveries.map(\.path) } + sets).randomElement(using: &random)
   }
 
   private mutating func makeIdentities() throws -> [Identity] {
@@ -375,7 +393,9 @@ extension SimulatedHost {
         if try witness.hear(event, places, identities, clock) { note("\(event)") }
       }
     }
-    if isAlarm, turn.actions.isEmpty, !hasActed { throw Violation("woken for nothing") }
+    if isAlarm, turn.actions.isEmpty, !hasActed, turn.publications == nil {
+      throw Violation("woken for nothing")
+    }
     if turn.isUnfinished {
       var rest = rotator.step(.woke, at: clock.now, random: &random)
       rest.answered = turn.answered + rest.answered
@@ -412,6 +432,7 @@ extension SimulatedHost {
       excuse()
       try witness.look(at: places, clock, keys, only: identities)
       try checkBelief()
+      try checkSets()
       try witness.checkRest(
         of: places, identities, jobs.map(\.job.delivery.path),
         looks: jobs.filter(\.isLook).map(\.job.delivery.path), clock.time)
@@ -436,6 +457,26 @@ extension SimulatedHost {
     } catch { throw Violation("a token of \(out.identity) is not believed: \(error.detail)") }
   }
 
+  /// Verifiers find what the tokens that are about are verified with, where it is wanted.
+  private func checkSets() throws {
+    let running = jobs.map(\.job.delivery.path)
+    for name in SimulatedKeys.names {
+      let path = SimulatedKeys.path(ofSet: name)
+      guard !witness.isExcused(path, at: clock.time), !running.contains(path) else { continue }
+      guard keys.published.contains(name) else {
+        guard sets[path] == nil || witness.abandoned.contains(path) else {
+          throw Violation("\(path) was left behind")
+        }
+        continue
+      }
+      // The end of one that was replaced is noted a moment late.
+      let moments = [clock.now, clock.now - .microseconds(Witness.moment)]
+      guard let set = sets[path],
+        moments.contains(where: { set == Array("\(believed.jwks(of: name, at: $0).text)\n".utf8) })
+      else { throw Violation("\(path) does not hold the JWK Set of \(name)") }
+    }
+  }
+
   private func endOf(_ running: RunningJob) -> Int64 {
     running.end ?? hanging[running.job.delivery.path] ?? 0
   }
@@ -446,17 +487,18 @@ extension SimulatedHost {
       throw Violation("two jobs at \(path)")
     }
     var content: Held?
-    if case .remove = job.operation,
+    let isWanted =
       identities.contains(where: { $0.deliveries.contains { $0.path == path } })
-    {
+      || keys.published.contains { SimulatedKeys.path(ofSet: $0) == path }
+    if case .remove = job.operation, isWanted {
       throw Violation("\(path) is removed, and wanted")
     }
     if case .look = job.operation {
     } else if path.isFile, !claimed.contains(path) {
       throw Violation("\(path) is touched before anybody looked at it")
     }
-    if case .write(let bytes) = job.operation {
-      guard let owner = identities.first(where: { $0.name == job.identity }),
+    if case .write(let bytes) = job.operation, let name = job.subject.identity {
+      guard let owner = identities.first(where: { $0.name == name }),
         let held = Held(bytes, signedBy: keys.working(owner.key))
       else { throw Violation("a token that the current key did not sign goes to \(path)") }
       content = held
@@ -533,6 +575,10 @@ extension SimulatedHost {
       if !isForeign(path) { claimed.insert(path) }
       return isForeign(path) ? .unreadable(Failure("\(path) is broken")) : .nothing
     }
+    if let set = sets[path] {
+      claimed.insert(path)
+      return .file(set, isAsConfigured: true)
+    }
     guard !isForeign(path) else {
       if !claimed.contains(path) { witness.spare(path, identities, at: clock.time) }
       return random.chance(0.5) ? .file(Array("something".utf8), isAsConfigured: true) : .tooLarge
@@ -543,10 +589,15 @@ extension SimulatedHost {
 
   private mutating func carryOut(_ running: RunningJob) {
     if running.isLook { return }
+    if running.job.subject.key != nil {
+      sets[running.job.delivery.path] =
+        if case .write(let set) = running.job.operation { set } else { nil }
+      return
+    }
     places[running.job.delivery.path] = running.content
-    guard let held = running.content else { return }
+    guard let held = running.content, let identity = running.job.subject.identity else { return }
     deliveries += 1
-    out.append(Out(token: held.token, identity: running.job.identity, keys: running.keys))
+    out.append(Out(token: held.token, identity: identity, keys: running.keys))
     if out.count > 32 { out.removeFirst() }
   }
 

@@ -8,6 +8,8 @@ struct SimulatedKeys {
   private var signers = [signer(0), signer(1)]
   private var numbers = [0, 1]
   private var changes = [0, 0]
+  /// The names of the keys whose JWK Set is published.
+  var published: Set<String> = []
 
   private static func signer(_ number: Int) -> SimulatedSigner {
     SimulatedSigner(number, isRandomised: number % 2 == 1)
@@ -40,6 +42,20 @@ struct SimulatedKeys {
   func setBroken(_ isBroken: Bool) { for signer in signers { signer.isBroken = isBroken } }
 
   var keys: Keys {
-    Keys(zip(SimulatedKeys.names, signers).map { Key(name: $0, signing: $1) })
+    Keys(
+      zip(SimulatedKeys.names, signers).map { name, signer in
+        Key(name: name, signing: signer, publication: publication(name))
+      })
   }
+
+  /// Where the JWK Set of a key is; nil for nowhere.
+  func publication(_ name: String) -> Publication? {
+    guard published.contains(name) else { return nil }
+    let file = FileDelivery(
+      path: SimulatedKeys.path(ofSet: name), format: .jwks, owner: nil, group: nil, mode: 0o644,
+      inPlace: false)
+    return Publication(key: name, files: [file], hooks: [])
+  }
+
+  static func path(ofSet name: String) -> Path { Path("/jwks/\(name)") }
 }

@@ -92,6 +92,10 @@ extension Witness {
     excuses[path] = max(excuses[path] ?? 0, end)
   }
 
+  func isExcused(_ path: Path, at time: Int64) -> Bool {
+    max(excuse, excuses[path, default: 0]) > time
+  }
+
   /// Somebody takes away what is at `path`; where a reload comes with it, that is to see to it.
   mutating func lose(_ path: Path, at time: Int64, isReloading: Bool = false) {
     lost.insert(path)

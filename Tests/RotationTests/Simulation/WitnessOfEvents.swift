@@ -24,8 +24,8 @@ extension Witness {
       else {
         throw Violation("\(summary.identity) is said to be kept, and is not fresh")
       }
-    case .deliveryFailed(let identity, let path, let failure, _):
-      troubled.insert(identity)
+    case .deliveryFailed(let subject, let path, let failure, _):
+      if let name = subject.identity { troubled.insert(name) }
       guard reported.updateValue(failure.description, forKey: path) != failure.description else {
         throw Violation("the failure at \(path) is reported twice")
       }
@@ -33,11 +33,11 @@ extension Witness {
       guard reported.removeValue(forKey: path) != nil else {
         throw Violation("\(path) recovered from nothing")
       }
-    case .mintFailed(let identity, let failure):
-      troubled.insert(identity)
-      guard
-        reportedMinting.updateValue(failure.description, forKey: identity) != failure.description
-      else { throw Violation("that minting fails for \(identity) is reported twice") }
+    case .mintFailed(let subject, let failure):
+      guard let name = subject.identity else { throw Violation("no JWK Set could be made") }
+      troubled.insert(name)
+      guard reportedMinting.updateValue(failure.description, forKey: name) != failure.description
+      else { throw Violation("that minting fails for \(name) is reported twice") }
     case .keyChanged(let name?, let keyID):
       // Of a key that was there before, only because of what another one signed.
       let paths = identities.filter { $0.key == name }.flatMap(\.deliveries).map(\.path)
