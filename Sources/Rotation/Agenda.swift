@@ -132,7 +132,7 @@ struct Agenda {
       turn.changed = states.compactMap(IdentityStatus.init)
     }
     if changed.contains(where: { states[$0].subject.identity == nil }) || numbers != nil {
-      turn.publications = states.suffix(publications).compactMap(PublicationStatus.init)
+      turn.publications = states.suffix(publications).compactMap { PublicationStatus($0, self) }
     }
     changed = []
     slowSignatures = 0

@@ -79,6 +79,16 @@ package enum Limits {
   /// How long others may keep the public keys: a verifier that does so has a changed one within
   /// that.
   package static let publicKeysAge = Duration.seconds(300)
+  /// Keys of a ring that are not retired: two while one follows another; more, where an operator
+  /// has them follow faster than their tokens end. All are in the set.
+  package static let keyMembers = 8
+  /// Retired keys of a ring that are remembered, for whoever asks what became of them.
+  package static let retiredMembers = 8
+  /// How much longer than its tokens live a key stays published, for clocks that differ.
+  package static let keyMargin = Duration.seconds(60)
+  /// How often a ring saves how much time it has seen, while something depends on it, at most; and
+  /// no more than sixteen times for each wait. So much a boot of the machine loses.
+  package static let keyStateAge = Duration.seconds(900)
   /// Bytes of a `kid`: it travels in every token.
   package static let kidBytes = 64
 

@@ -1,0 +1,153 @@
+/// What happens to a ring of keys, and what comes of it.
+extension KeyRing {
+  package enum Input: Sendable {
+    /// The moment of `Turn.nextWake` has come, or there was another reason to look.
+    case woke
+    /// The configuration says this from now on.
+    case configured(Policy)
+    /// The set of `members`, as they are, is at all its places.
+    case published
+    /// The work of the last turn is done.
+    case done
+    /// A private key was made, and is in a file and in memory.
+    case made(kid: String, PublicKey)
+    /// The work of the last turn failed; the place may have changed all the same.
+    case failed(Failure)
+    /// An operator wants something; the answer is in `Turn.answers`, in this turn or a later one.
+    case asked(Wish, Wish.ID)
+  }
+
+  /// What an operator can want.
+  package enum Wish: Equatable, Sendable {
+    package typealias ID = UInt64
+
+    /// Another member, to be the next.
+    case add
+    /// Have this one sign; at once: also when verifiers may not know it yet.
+    case activate(kid: String, atOnce: Bool)
+    /// Drop one that does not sign.
+    case retire(kid: String)
+    /// Drop this one, whoever has tokens of it.
+    case revoke(kid: String)
+  }
+
+  /// What the host is to do for it, and come back; one at a time.
+  package enum Work: Equatable, Sendable {
+    /// Make a private key for this algorithm, keep it in the file of this number, whatever that
+    /// holds, and in memory.
+    case make(Algorithm, number: Int)
+    /// Read the private key in the file of this number into memory.
+    case load(number: Int)
+    /// Make these bytes what the file for the state holds.
+    case save([UInt8])
+    /// Remove the file of this number.
+    case remove(number: Int)
+  }
+
+  /// What comes of one step.
+  package struct Turn: Sendable {
+    package internal(set) var work: Work?
+    /// Those whose state is another one.
+    package internal(set) var changed: [Member] = []
+    /// Whether the set, or what signs, is another one: then it is to be published, and the ring to
+    /// be told when it is.
+    package internal(set) var hasNewSet = false
+    /// A failure that was not known before; and whether the known one is over.
+    package internal(set) var failure: Failure?
+    package internal(set) var hasRecovered = false
+    /// What became of wishes: why not, or nil.
+    package internal(set) var answers: [(id: Wish.ID, fault: Failure?)] = []
+    /// When the next step is to come at the latest; nil when there is nothing to wait for but the
+    /// end of work.
+    package internal(set) var nextWake: Instant?
+  }
+
+  /// What comes of `input` now.
+  package mutating func step(_ input: Input, at moment: Moment) -> Turn {
+    turn = Turn()
+    let now = mark(moment)
+    take(input, now)
+    if running == nil, retryAt.map({ $0 <= now.seen }) ?? true {
+      retryAt = nil
+      if let work = nextWork(now) {
+        running = work
+        turn.work = work
+      }
+    }
+    turn.nextWake = running == nil ? nextPause(now).map { moment.wall + $0 } : nil
+    return turn
+  }
+
+  private mutating func take(_ input: Input, _ now: Mark) {
+    switch input {
+    case .woke: break
+    case .configured(let policy): use(policy)
+    case .published: isOut = true
+    case .asked(let wish, let id): ask(wish, id, now)
+    case .made(let kid, let publicKey):
+      if case .make(let algorithm, let number)? = running {
+        files.insert(number)
+        loaded.insert(number)
+        fresh.append(
+          Member(
+            kid: kid, number: number, algorithm: algorithm, publicKey: publicKey,
+            state: .published, made: now))
+      }
+      recover()
+    case .done:
+      switch running {
+      case .load(let number): loaded.insert(number)
+      case .remove(let number): files.remove(number)
+      case .save: endSaving(now)
+      case .make, nil: break
+      }
+      recover()
+    case .failed(let failure): fail(failure, now)
+    }
+  }
+
+  private mutating func recover() {
+    running = nil
+    if failure != nil { turn.hasRecovered = true }
+    failure = nil
+    backoff = Backoff()
+  }
+
+  private mutating func fail(_ reason: Failure, _ now: Mark) {
+    running = nil
+    pending = nil
+    if failure != reason { turn.failure = reason }
+    failure = reason
+    retryAt = now.seen + backoff.next()
+    guard let wish else { return }
+    if let id = wish.id { turn.answers.append((id, reason)) }
+    // What is revoked is not forgotten.
+    if case .revoke = wish.wish { self.wish?.id = nil } else { self.wish = nil }
+  }
+
+  /// What was saved is so from now on.
+  private mutating func endSaving(_ now: Mark) {
+    guard let saved = pending else { return }
+    pending = nil
+    let before = Dictionary(uniqueKeysWithValues: members.map { ($0.kid, $0.state) })
+    let published = (active?.kid, Set(others.map(\.kid)))
+    members = saved
+    for index in members.indices where before[members[index].kid] != members[index].state {
+      // It may have signed until now.
+      if members[index].state == .retiring { members[index].retired = now }
+      turn.changed.append(members[index])
+    }
+    loaded.formIntersection(members.lazy.filter { $0.state != .retired }.map(\.number))
+    fresh = []
+    savedAt = now.seen
+    isDirty = false
+    if published != (active?.kid, Set(others.map(\.kid))) {
+      isOut = false
+      turn.hasNewSet = true
+    }
+    if let wish, isFulfilled(wish.wish) {
+      if let id = wish.id { turn.answers.append((id, nil)) }
+      self.wish = nil
+    }
+  }
+}
