@@ -45,8 +45,8 @@ C_IMPORTS = {
         "Hooks/HookActions.swift", "Delivery/MountTable.swift", "System/ProcessRunner.swift"},
 }
 # The rooms of Sources/jotd: each may use those below it, and nothing else.
-ROOMS = ["Commands", "Daemon", "Preflight", "Hooks", "Query", "Delivery", "Sockets",
-         "Configuration", "Keys", "System"]
+ROOMS = ["Commands", "Daemon", "Preflight", "Rings", "Hooks", "Query", "Delivery",
+         "Sockets", "Configuration", "Keys", "System"]
 DECLARED = r"\b(?:class|struct|enum|protocol|actor|typealias|func|let|var) `?(\w+)"
 
 FORBIDDEN = [

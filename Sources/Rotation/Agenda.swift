@@ -131,7 +131,7 @@ struct Agenda {
     } else {
       turn.changed = states.compactMap(IdentityStatus.init)
     }
-    if changed.contains(where: { states[$0].subject.identity == nil }) || numbers != nil {
+    if hasNewKeys || changed.contains(where: { states[$0].subject.identity == nil }) {
       turn.publications = states.suffix(publications).compactMap { PublicationStatus($0, self) }
     }
     changed = []

@@ -25,6 +25,10 @@ package enum Event: Sendable {
   // Key and clock
   /// A key is another one than before. `key` here and below: its name, where keys have names.
   case keyChanged(key: String?, KeyID)
+  /// The member of the key's ring is in another state; `until` is when the next is expected.
+  case ringChanged(key: String, KeyRing.Member, until: Instant?)
+  case ringFailed(key: String, Failure)
+  case ringRecovered(key: String)
   case secretUnreadable(key: String?, Failure)
   case secretReadable(key: String?)
   /// The wall clock was set by this much, or the machine resumed.

@@ -7,6 +7,9 @@ package enum Input: Sendable {
   /// This one signs with the key of this name from now on. If it is another one, every token of the
   /// key is replaced at once.
   case signerRead(key: String, any Signer)
+  /// The key of this name is this one from now on. If another signs, every token of the key is
+  /// replaced at once.
+  case keyRead(Key)
   /// These identities, and no others, are kept fresh, with these keys. Those that rotate as before
   /// keep their tokens. A place that none wants any more is removed or emptied, if this run may
   /// write it. Every file is looked at, so that what an earlier run delivered is kept, and what was

@@ -8,6 +8,8 @@ package struct Key: Sendable {
   package let signing: any Signer
   /// What the configuration says that they were signed with before.
   package let previous: (any Signer)?
+  /// Of a ring, all others that verifiers are to know; nil for a key that is no ring.
+  package let others: [any SignatureVerifier]?
   /// Where its JWK Set is kept; nil for nowhere.
   package let publication: Publication?
   /// What `signing` replaced while jotd ran, the latest first.
@@ -22,17 +24,19 @@ package struct Key: Sendable {
 
   package init(
     name: String, signing: any Signer, previous: (any Signer)? = nil,
-    publication: Publication? = nil
+    others: [any SignatureVerifier]? = nil, publication: Publication? = nil
   ) {
     self.name = name
     self.signing = signing
     self.previous = previous
+    self.others = others
     self.publication = publication
   }
 
-  /// What its tokens may have been signed with before to be believed at `now`.
-  func former(at now: Instant) -> [any Signer] {
-    (previous.map { [$0] } ?? []) + replaced.filter { $0.until > now }.map(\.signer)
+  /// What its tokens may have been signed with before, or may be next, to be believed at `now`.
+  func others(at now: Instant) -> [any SignatureVerifier] {
+    (previous.map { [$0] } ?? []) + (others ?? [])
+      + replaced.filter { $0.until > now }.map(\.signer)
   }
 
   /// When the next of those ends that have a public key; nil when none does.
@@ -40,9 +44,15 @@ package struct Key: Sendable {
     replaced.lazy.filter { $0.until > now && $0.signer.publicKey != nil }.map(\.until).min()
   }
 
+  /// The same, with its JWK Set kept there.
+  package func published(at publication: Publication?) -> Key {
+    Key(name: name, signing: signing, previous: previous, others: others, publication: publication)
+  }
+
   /// The same, but that `signer` signs.
   func signed(by signer: any Signer) -> Key {
-    Key(name: name, signing: signer, previous: previous, publication: publication)
+    Key(
+      name: name, signing: signer, previous: previous, others: others, publication: publication)
   }
 }
 

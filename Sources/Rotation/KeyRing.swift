@@ -79,6 +79,11 @@ package struct KeyRing: Sendable {
     /// The longest life of a token that it may have signed; zero before it has signed any.
     var life = Duration.zero
     package internal(set) var isRevoked = false
+    /// The latest time of the wall clock at which it may have signed: the clock may be set back.
+    var latest: Instant?
+
+    /// Enough of its kid for people, and too little to be taken for a part of a token.
+    package var shortKid: String { String(kid.prefix(8)) }
   }
 
   package private(set) var policy: Policy
@@ -95,6 +100,8 @@ package struct KeyRing: Sendable {
   private let bootID: String
   /// How much time had been seen when it was saved last.
   var savedAt: Duration
+  /// The largest number of a file, also of one that holds no key.
+  let lastNumber: Int
   /// Whether what is saved is another than this.
   var isDirty: Bool
   /// Whether the present set is known to be at all its places.
@@ -110,13 +117,14 @@ package struct KeyRing: Sendable {
 
   /// What was saved by an earlier run, and what was found of it.
   init(
-    _ policy: Policy, members: [Member], fresh: [Member], files: Set<Int>, offset: Duration,
-    bootID: String, savedAt: Duration, isDirty: Bool
+    _ policy: Policy, members: [Member], fresh: [Member], files: Set<Int>, lastNumber: Int,
+    offset: Duration, bootID: String, savedAt: Duration, isDirty: Bool
   ) {
     self.policy = policy
     self.members = members
     self.fresh = fresh
     self.files = files
+    self.lastNumber = lastNumber
     self.offset = offset
     self.bootID = bootID
     self.savedAt = savedAt
@@ -129,6 +137,9 @@ package struct KeyRing: Sendable {
 extension KeyRing {
   /// The one that signs; nil before the first.
   package var active: Member? { members.first { $0.state == .active } }
+
+  /// The one that signs, or is to, whether that is saved or not.
+  package var signing: Member? { (members + fresh).first { $0.state == .active } }
 
   /// Whether there is an active member, saved as such, whose private key is in memory.
   package var canSign: Bool { !isDirty && active.map { loaded.contains($0.number) } ?? false }
@@ -149,10 +160,10 @@ extension KeyRing {
     return since.wall + every
   }
 
-  /// Whether a rotation is late by more than what a whole one takes.
-  package func isOverdue(at moment: Moment) -> Bool {
-    guard let every = policy.rotateEvery, let active else { return false }
-    return age(active, mark(moment)) >= every + policy.publishAhead + Limits.keyMargin
+  /// From when on a rotation is late by more than what a whole one takes; nil for never.
+  package var overdue: Instant? {
+    guard let every = policy.rotateEvery else { return nil }
+    return rotation.map { $0 + policy.publishAhead + min(Limits.keyMargin, every) }
   }
 
   /// When a published member may sign, and when a retiring one may go, if the clock is not set;
@@ -175,18 +186,27 @@ extension KeyRing {
     published.seen + policy.publishAhead - now.seen
   }
 
+  /// How much longer than its tokens live a member stays published, for clocks that differ.
+  package static func margin(ofLife life: Duration) -> Duration { min(Limits.keyMargin, life / 10) }
+
   /// How long tokens of `member` may still be about, or less than nothing.
   func rest(ofRetiring member: Member, _ now: Mark) -> Duration {
     guard let retired = member.retired else { return .zero }
-    let life = member.life + Limits.keyMargin
+    let life = member.life + KeyRing.margin(ofLife: member.life)
     return max(retired.wall + life - now.wall, retired.seen + life - now.seen)
   }
 
+  /// Whether there is a private key of it, to be the next to sign.
+  func isNext(_ member: Member) -> Bool {
+    member.state == .published && files.contains(member.number)
+  }
+
   func isReady(_ member: Member, _ now: Mark) -> Bool {
+    guard files.contains(member.number) else { return false }
     switch member.state {
-    case .published: member.published.map { rest(ofPublished: $0, now) <= .zero } ?? false
-    case .retiring: true
-    case .active, .retired: false
+    case .published: return member.published.map { rest(ofPublished: $0, now) <= .zero } ?? false
+    case .retiring: return true
+    case .active, .retired: return false
     }
   }
 

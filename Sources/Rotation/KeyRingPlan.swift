@@ -4,7 +4,7 @@ extension KeyRing {
   mutating func nextWork(_ now: Mark) -> Work? {
     let all = members + fresh
     if let active, !loaded.contains(active.number) {
-      return .load(number: active.number)
+      return .load(number: active.number, kid: active.kid)
     }
     if let work = workForWish(all, now) { return work }
     guard let active = all.first(where: { $0.state == .active }) else {
@@ -18,7 +18,8 @@ extension KeyRing {
       return make(all)
     }
     if let work = progress(all, now) { return work }
-    if let number = files.subtracting(all.map(\.number)).min() { return .remove(number: number) }
+    let kept = all.lazy.filter { $0.state != .retired }.map(\.number)
+    if let number = files.subtracting(kept).min() { return .remove(number: number) }
     if let stateAge, now.seen - savedAt >= stateAge { return save(all, now) }
     return nil
   }
@@ -43,12 +44,10 @@ extension KeyRing {
 
   /// Makes another. One that failed to be made may be there all the same: it is made over.
   private func make(_ all: [Member]) -> Work {
-    .make(policy.algorithm, number: (all.map(\.number).max() ?? 0) + 1)
+    .make(policy.algorithm, number: max(lastNumber, all.map(\.number).max() ?? 0) + 1)
   }
 
   // MARK: Changes that come with time
-
-  private func isNext(_ member: Member) -> Bool { member.state == .published }
 
   private func hasRoom(_ all: [Member]) -> Bool {
     all.count { $0.state != .retired } < Limits.keyMembers
@@ -82,6 +81,9 @@ extension KeyRing {
       }
       return save(known, now)
     }
+    if let lost = all.first(where: { $0.state == .published && !isNext($0) }) {
+      return drop(lost, from: all, now)
+    }
     let over = all.first { $0.state == .retiring && rest(ofRetiring: $0, now) <= .zero }
     return over.map { drop($0, from: all, now) }
   }
@@ -89,16 +91,22 @@ extension KeyRing {
   /// Retires a member for good. Its file goes first: were the state lost after that, it could not
   /// come back.
   private mutating func drop(
-    _ member: Member, from all: [Member], _ now: Mark, isRevoked: Bool = false
+    _ member: Member, from all: [Member], _ now: Mark
   ) -> Work {
-    if files.contains(member.number) { return .remove(number: member.number) }
+    files.contains(member.number)
+      ? .remove(number: member.number) : save(retiring(member, in: all, now), now)
+  }
+
+  private func retiring(
+    _ member: Member, in all: [Member], _ now: Mark, isRevoked: Bool = false
+  ) -> [Member] {
     var changed = all
     for index in changed.indices where changed[index].kid == member.kid {
       changed[index].state = .retired
       changed[index].retired = changed[index].retired ?? now
       changed[index].isRevoked = isRevoked
     }
-    return save(changed, now)
+    return changed
   }
 
   /// Who is to sign when nobody can: whom verifiers have known for longest.
@@ -111,7 +119,9 @@ extension KeyRing {
 
   /// Has `next` sign: its private key is read first, and then the change is saved.
   private mutating func succeed(_ next: Member, in all: [Member], _ now: Mark) -> Work {
-    guard loaded.contains(next.number) else { return .load(number: next.number) }
+    guard loaded.contains(next.number) else {
+      return .load(number: next.number, kid: next.kid)
+    }
     return save(activating(next.kid, in: all, now), now)
   }
 
@@ -123,6 +133,7 @@ extension KeyRing {
         member.published = member.published ?? now
         member.activated = now
         member.retired = nil
+        member.latest = max(member.latest ?? now.wall, now.wall)
         member.life = max(member.life, policy.longestLife)
       } else if member.state == .active {
         member.state = .retiring
@@ -144,53 +155,86 @@ extension KeyRing {
   // MARK: Wishes
 
   mutating func ask(_ wish: Wish, _ id: Wish.ID, _ now: Mark) {
-    if let fault = fault(of: wish, now) { return turn.answers.append((id, fault)) }
-    if isFulfilled(wish) { return turn.answers.append((id, nil)) }
-    self.wish = (wish, id)
+    do throws(Failure) {
+      guard self.wish == nil else { throw Failure("something else is under way: try again") }
+      let wish = try resolved(wish)
+      if let fault = fault(of: wish, now) { throw fault }
+      if isFulfilled(wish) { return turn.answers.append((id, nil)) }
+      self.wish = (wish, id)
+    } catch { return turn.answers.append((id, error)) }
     // Whoever asks may have mended what failed.
     retryAt = nil
   }
 
+  /// The same wish, with the kid of the member that it names.
+  private func resolved(_ wish: Wish) throws(Failure) -> Wish {
+    switch wish {
+    case .add: .add
+    case .activate(let name, let atOnce): .activate(try kid(of: name), atOnce: atOnce)
+    case .retire(let name): .retire(try kid(of: name))
+    case .revoke(let name): .revoke(try kid(of: name))
+    }
+  }
+
+  private func kid(of name: String) throws(Failure) -> String {
+    let all = members + fresh
+    let named = all.filter { "\($0.number)" == name || $0.kid == name }
+    let found =
+      named.isEmpty && name.utf8.count >= 4 ? all.filter { $0.kid.hasPrefix(name) } : named
+    guard found.count == 1 else {
+      throw Failure(
+        found.isEmpty
+          ? "it has no such key: it has "
+            + members.map { "\($0.number) (\($0.shortKid))" }.joined(separator: ", ")
+          : "several of its keys begin so: say more")
+    }
+    return found[0].kid
+  }
+
   /// Why a wish cannot be granted; nil when it can.
   private func fault(of wish: Wish, _ now: Mark) -> Failure? {
-    guard self.wish == nil else { return Failure("something else is under way: try again") }
     let all = members + fresh
     switch wish {
     case .add:
       if let next = all.first(where: isNext) {
-        return Failure("\(next.kid) is published already, and is the next to sign")
+        return Failure("\(next.name) is published already, and is the next to sign")
       }
       return hasRoom(all)
         ? nil : Failure("there are \(Limits.keyMembers) already: wait until one is retired")
     case .activate(let kid, let atOnce):
-      guard let member = known(kid) else { return unknown(kid) }
-      guard member.state != .retired else { return Failure("\(kid) is retired: add another") }
+      guard let member = known(kid) else { return nil }
+      guard member.state != .retired else {
+        return Failure("\(member.name) is retired: add another")
+      }
+      guard files.contains(member.number) else {
+        return Failure("the private key of \(member.name) is gone")
+      }
       guard member.state == .published, !atOnce, !isReady(member, now) else { return nil }
+      guard let known = member.published else {
+        return Failure(
+          "\(member.name) is not at all of its places yet: verifiers would refuse its tokens. Say "
+            + "--now to have it sign all the same")
+      }
+      let ready = (now.wall + rest(ofPublished: known, now)).rfc3339
       return Failure(
-        member.published.map {
-          "verifiers may not know \(kid) before \((now.wall + rest(ofPublished: $0, now)).rfc3339): "
-            + "some would refuse its tokens. Wait, or say --now"
-        } ?? "\(kid) is not at all of its places yet: verifiers would refuse its tokens. Say --now "
-          + "to have it sign all the same")
+        "verifiers may not know \(member.name) before \(ready): some would refuse its tokens. "
+          + "Wait, or say --now")
     case .retire(let kid):
-      guard let member = known(kid) else { return unknown(kid) }
+      guard let member = known(kid) else { return nil }
       switch member.state {
       case .published, .retired: return nil
-      case .active: return Failure("\(kid) signs: have another sign first, or revoke it")
+      case .active: return Failure("\(member.name) signs: have another sign first, or revoke it")
       case .retiring:
+        let end = (now.wall + rest(ofRetiring: member, now)).rfc3339
         return Failure(
-          "\(kid) retires by itself, at \((now.wall + rest(ofRetiring: member, now)).rfc3339), "
-            + "when the last of its tokens has ended; revoke it to refuse those")
+          "\(member.name) retires by itself, at \(end), when the last of its tokens has ended; "
+            + "revoke it to refuse those")
       }
-    case .revoke(let kid): return known(kid) == nil ? unknown(kid) : nil
+    case .revoke: return nil
     }
   }
 
   private func known(_ kid: String) -> Member? { (members + fresh).first { $0.kid == kid } }
-
-  private func unknown(_ kid: String) -> Failure {
-    Failure("it has no such key; it has \(members.map(\.kid).joined(separator: ", "))")
-  }
 
   func isFulfilled(_ wish: Wish) -> Bool {
     switch wish {
@@ -203,6 +247,11 @@ extension KeyRing {
   }
 
   private mutating func workForWish(_ all: [Member], _ now: Mark) -> Work? {
+    // What it was granted for may have changed while something was saved.
+    if let (wanted, id) = wish, wanted != .add, let fault = fault(of: wanted, now) {
+      if let id { turn.answers.append((id, fault)) }
+      wish = nil
+    }
     switch wish?.wish {
     case nil: return nil
     case .add?: return fresh.isEmpty ? make(all) : save(all, now)
@@ -227,9 +276,17 @@ extension KeyRing {
     guard let member = all.first(where: { $0.kid == kid }) else { return nil }
     if member.state == .active {
       guard let next = successor(in: all, besides: kid) else { return make(all) }
-      guard loaded.contains(next.number) else { return .load(number: next.number) }
+      guard loaded.contains(next.number) else {
+        return .load(number: next.number, kid: next.kid)
+      }
       all = activating(next.kid, in: all, now)
     }
-    return drop(member, from: all, now, isRevoked: true)
+    // Saved before its file goes: it must not come back.
+    return save(retiring(member, in: all, now, isRevoked: true), now)
   }
+}
+
+extension KeyRing.Member {
+  /// For people: its number, and the beginning of its kid.
+  fileprivate var name: String { "key \(number) (\(shortKid))" }
 }

@@ -26,10 +26,12 @@ extension KeyRing {
     }
   }
 
-  /// What an earlier run left: `saved` is nil where its file is lost, or says nothing. `bootID`
-  /// tells this boot of the machine from all others (random(4), boot_id).
+  /// What an earlier run left: `saved` is nil where its file is lost, or says nothing; `lastNumber`
+  /// is that of the last file, whatever it holds. `bootID` tells this boot of the machine from all
+  /// others (random(4), boot_id).
   package init(
-    _ saved: Saved?, files: [File], _ policy: Policy, bootID: String, at moment: Moment
+    _ saved: Saved?, files found: [File], lastNumber: Int, _ policy: Policy, bootID: String,
+    at moment: Moment
   ) {
     // Time that nobody saw pass does not count: the clock may have been set meanwhile.
     var seen = saved?.seen ?? .zero
@@ -38,8 +40,12 @@ extension KeyRing {
     }
     let now = Mark(wall: moment.wall, seen: seen)
     var members = saved?.members ?? []
-    let known = Set(members.map(\.kid))
-    let unknown = files.filter { !known.contains($0.kid) }.sorted { $0.number < $1.number }
+    let known = Dictionary(uniqueKeysWithValues: members.map { ($0.number, $0.kid) })
+    // A file with another key than it was, or a copy of one, is none.
+    let files = found.filter { file in
+      known[file.number].map { $0 == file.kid } ?? !known.values.contains(file.kid)
+    }
+    let unknown = files.filter { known[$0.number] == nil }.sorted { $0.number < $1.number }
     var fresh: [Member] = []
     if saved == nil {
       // Nobody knows which signed. Verifiers know the oldest for longest.
@@ -53,9 +59,10 @@ extension KeyRing {
       // It was made, and there was no time to save that.
       fresh = [Member(found: last, now, life: .zero)]
     }
-    members.reconcile(with: Set(files.map(\.kid)), savedAt: saved?.seen ?? .zero, now)
+    members.reconcile(with: Set(files.map(\.number)), savedAt: saved?.seen ?? .zero, now)
     self.init(
       policy, members: members, fresh: fresh, files: Set(files.map(\.number)),
+      lastNumber: lastNumber,
       offset: seen - moment.sinceBoot, bootID: bootID, savedAt: seen,
       isDirty: members != saved?.members ?? [])
     use(policy)
@@ -71,24 +78,32 @@ extension KeyRing.Member {
   }
 }
 
+extension KeyRing.Member {
+  /// It may have signed until now, by a clock that said up to `latest`.
+  mutating func cease(_ now: KeyRing.Mark, latest other: Instant? = nil) {
+    latest = [latest, other, now.wall].compactMap(\.self).max()
+    retired = KeyRing.Mark(wall: latest ?? now.wall, seen: now.seen)
+  }
+}
+
 extension [KeyRing.Member] {
   /// Holds what was saved against the files that there are.
   fileprivate mutating func reconcile(
-    with files: Set<String>, savedAt: Duration, _ now: KeyRing.Mark
+    with files: Set<Int>, savedAt: Duration, _ now: KeyRing.Mark
   ) {
     for index in indices {
-      let hasFile = files.contains(self[index].kid)
+      let hasFile = files.contains(self[index].number)
       switch self[index].state {
       // Nothing can be signed with it any more, and what was is still about.
       case .active where !hasFile:
         self[index].state = .retiring
-        self[index].retired = now
+        self[index].cease(now)
       case .published where !hasFile:
         self[index].state = self[index].life > .zero ? .retiring : .retired
         self[index].retired = now
       // Nobody knows how long it went on to sign after that was saved.
       case .retiring where self[index].retired.map({ $0.seen >= savedAt }) ?? true:
-        self[index].retired = now
+        self[index].cease(now)
       default: break
       }
     }
@@ -135,7 +150,9 @@ extension KeyRing.Saved {
       members.count(where: { $0.state == .active }) <= 1,
       members.count <= 2 * Limits.keyMembers + Limits.retiredMembers
     else { throw Failure("its members do not go together") }
-    self.init(members: members, seen: seen, bootID: bootID, sinceBoot: sinceBoot)
+    self.init(
+      members: members, seen: seen,
+      bootID: bootID, sinceBoot: sinceBoot)
   }
 }
 
@@ -150,12 +167,13 @@ extension KeyRing.Member {
         JSON.Member("state", .string(state.rawValue)),
         JSON.Member("jwk", publicKey.jwk(algorithm, kid: kid)),
         JSON.Member("life", .number(life.microseconds)),
-      ] + (isRevoked ? [JSON.Member("revoked", .bool(true))] : [])
+      ] + (latest.map { [JSON.Member("latest", .number($0.microseconds))] } ?? [])
+        + (isRevoked ? [JSON.Member("revoked", .bool(true))] : [])
         + marks.compactMap { name, mark in mark.map { JSON.Member(name, $0.json) } })
   }
 
   fileprivate init(_ json: JSON) throws(Failure) {
-    guard let number = json["number"]?.int64, (1...1 << 48).contains(number),
+    guard let number = json["number"]?.int64, (1...1 << 40).contains(number),
       case .string(let state)? = json["state"], let state = KeyRing.State(rawValue: state),
       let jwk = json["jwk"], case .string(let kid)? = jwk["kid"], KeyLabel.fault(inKid: kid) == nil,
       case .string(let name)? = jwk["alg"], let algorithm = Algorithm(rawValue: name),
@@ -171,7 +189,8 @@ extension KeyRing.Member {
       made: made,
       published: json["published"].flatMap(KeyRing.Mark.init),
       activated: json["activated"].flatMap(KeyRing.Mark.init),
-      retired: json["retired"].flatMap(KeyRing.Mark.init), life: life, isRevoked: isRevoked)
+      retired: json["retired"].flatMap(KeyRing.Mark.init), life: life, isRevoked: isRevoked,
+      latest: (json["latest"]?.microseconds).map { Instant(microseconds: $0.microseconds) })
   }
 }
 

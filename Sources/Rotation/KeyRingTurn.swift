@@ -23,12 +23,13 @@ extension KeyRing {
 
     /// Another member, to be the next.
     case add
-    /// Have this one sign; at once: also when verifiers may not know it yet.
-    case activate(kid: String, atOnce: Bool)
+    /// Have this one sign; at once: also when verifiers may not know it yet. A member is named by
+    /// its kid, the beginning of that, or its number.
+    case activate(String, atOnce: Bool)
     /// Drop one that does not sign.
-    case retire(kid: String)
+    case retire(String)
     /// Drop this one, whoever has tokens of it.
-    case revoke(kid: String)
+    case revoke(String)
   }
 
   /// What the host is to do for it, and come back; one at a time.
@@ -36,8 +37,8 @@ extension KeyRing {
     /// Make a private key for this algorithm, keep it in the file of this number, whatever that
     /// holds, and in memory.
     case make(Algorithm, number: Int)
-    /// Read the private key in the file of this number into memory.
-    case load(number: Int)
+    /// Read the private key in the file of this number, which must have this kid, into memory.
+    case load(number: Int, kid: String)
     /// Make these bytes what the file for the state holds.
     case save([UInt8])
     /// Remove the file of this number.
@@ -66,6 +67,9 @@ extension KeyRing {
   package mutating func step(_ input: Input, at moment: Moment) -> Turn {
     turn = Turn()
     let now = mark(moment)
+    for index in members.indices where members[index].state == .active {
+      members[index].latest = max(members[index].latest ?? now.wall, now.wall)
+    }
     take(input, now)
     if running == nil, retryAt.map({ $0 <= now.seen }) ?? true {
       retryAt = nil
@@ -96,8 +100,11 @@ extension KeyRing {
       recover()
     case .done:
       switch running {
-      case .load(let number): loaded.insert(number)
-      case .remove(let number): files.remove(number)
+      case .load(let number, _): loaded.insert(number)
+      case .remove(let number):
+        files.remove(number)
+        // What has no file could not sign after a restart.
+        if active?.number != number { loaded.remove(number) }
       case .save: endSaving(now)
       case .make, nil: break
       }
@@ -115,39 +122,53 @@ extension KeyRing {
 
   private mutating func fail(_ reason: Failure, _ now: Mark) {
     running = nil
-    pending = nil
     if failure != reason { turn.failure = reason }
     failure = reason
     retryAt = now.seen + backoff.next()
-    guard let wish else { return }
-    if let id = wish.id { turn.answers.append((id, reason)) }
-    // What is revoked is not forgotten.
-    if case .revoke = wish.wish { self.wish?.id = nil } else { self.wish = nil }
+    let (saving, asked) = (pending, wish)
+    pending = nil
+    wish = nil
+    guard let asked else { return }
+    if case .revoke = asked.wish, let saving {
+      // At once, saved or not.
+      adopt(saving, now)
+      isDirty = true
+      let text = "it is revoked, but that could not be saved, and a restart would bring it back: "
+      if let id = asked.id { turn.answers.append((id, Failure("\(text)\(reason)"))) }
+    } else if let id = asked.id {
+      turn.answers.append((id, reason))
+    }
   }
 
   /// What was saved is so from now on.
   private mutating func endSaving(_ now: Mark) {
     guard let saved = pending else { return }
     pending = nil
-    let before = Dictionary(uniqueKeysWithValues: members.map { ($0.kid, $0.state) })
+    adopt(saved, now)
+    savedAt = now.seen
+    isDirty = false
+    if let wish, isFulfilled(wish.wish) {
+      if let id = wish.id { turn.answers.append((id, nil)) }
+      self.wish = nil
+    }
+  }
+
+  private mutating func adopt(_ saved: [Member], _ now: Mark) {
+    let before = Dictionary(uniqueKeysWithValues: members.map { ($0.kid, $0) })
     let published = (active?.kid, Set(others.map(\.kid)))
     members = saved
-    for index in members.indices where before[members[index].kid] != members[index].state {
+    for index in members.indices where before[members[index].kid]?.state != members[index].state {
       // It may have signed until now.
-      if members[index].state == .retiring { members[index].retired = now }
+      if members[index].state == .retiring {
+        members[index].cease(now, latest: before[members[index].kid]?.latest)
+      }
       turn.changed.append(members[index])
     }
     loaded.formIntersection(members.lazy.filter { $0.state != .retired }.map(\.number))
     fresh = []
-    savedAt = now.seen
-    isDirty = false
     if published != (active?.kid, Set(others.map(\.kid))) {
       isOut = false
       turn.hasNewSet = true
-    }
-    if let wish, isFulfilled(wish.wish) {
-      if let id = wish.id { turn.answers.append((id, nil)) }
-      self.wish = nil
     }
   }
 }

@@ -40,7 +40,7 @@ package struct Keys: Sendable {
     var published: [JSON] = []
     var names: Set<String?> = []
     let keys = all.filter { name == nil || $0.name == name }
-    for signer in keys.map(\.signing) + keys.flatMap({ $0.former(at: now) }) {
+    for signer in keys.map(\.signing) + keys.flatMap({ $0.others(at: now) }) {
       guard let publicKey = signer.publicKey, names.insert(signer.kid).inserted else { continue }
       published.append(publicKey.jwk(signer.algorithm, kid: signer.kid))
     }
@@ -65,6 +65,9 @@ package struct Keys: Sendable {
   /// So few that nothing finds one faster than looking at each.
   private func index(of name: String) -> Int? { all.indices.first { all[$0].name == name } }
 
+  /// These, but that `key` is the one of its name.
+  package func replacing(_ key: Key) -> Keys { Keys(all.map { $0.name == key.name ? key : $0 }) }
+
   /// These, but that `signer` signs with the key of this name; what it replaces is for `succeed`.
   func replacing(_ name: String, with signer: any Signer) -> Keys {
     Keys(all.map { $0.name == name ? $0.signed(by: signer) : $0 })
@@ -80,7 +83,10 @@ package struct Keys: Sendable {
       guard let old = former[all[index].name] else { continue }
       let (before, now) = (old.signing.keyID, all[index].signing.keyID)
       var replaced = old.replaced
-      if before != now, let until = lastExpiry(before) {
+      // A ring says itself what is believed.
+      if all[index].others != nil {
+        replaced = []
+      } else if before != now, let until = lastExpiry(before) {
         replaced.insert(Key.Replaced(signer: old.signing, until: until), at: 0)
       }
       // Those whose time is over stay: the clock may be set back.

@@ -84,7 +84,18 @@ package enum Limits {
   package static let keyMembers = 8
   /// Retired keys of a ring that are remembered, for whoever asks what became of them.
   package static let retiredMembers = 8
-  /// How much longer than its tokens live a key stays published, for clocks that differ.
+  /// How long verifiers have to take notice of a key before it signs, where the configuration does
+  /// not say: MediaMTX keeps a set for an hour.
+  package static let publishAhead = Duration.seconds(7_200)
+  /// What `rotate_every` has beside that at the least, to make a key and to publish it.
+  package static let shortestRotation = Duration.seconds(1)
+  /// Bytes of a ring's state: its members at most, each with an RSA key of 4,096 bits.
+  package static let keyStateBytes = 128 << 10
+  /// How long a piece of work at a ring's folder takes at most, unless something hangs: to make an
+  /// RSA key of 2,048 bits takes a small processor some seconds.
+  package static let keyWorkTime = Duration.seconds(30)
+  /// How much longer than its tokens live a key stays published, for clocks that differ: at most,
+  /// and no more than a tenth of that life.
   package static let keyMargin = Duration.seconds(60)
   /// How often a ring saves how much time it has seen, while something depends on it, at most; and
   /// no more than sixteen times for each wait. So much a boot of the machine loses.

@@ -53,6 +53,7 @@ package struct Rotator {
       agenda.report(.clockSet(step))
       reconsider()
     case .signerRead(let key, let signer): use(agenda.keys.replacing(key, with: signer))
+    case .keyRead(let key): use(agenda.keys.replacing(key))
     case .configured(let identities, let keys):
       use(keys)
       configure(identities)

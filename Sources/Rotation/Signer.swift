@@ -10,6 +10,8 @@ package protocol SignatureVerifier: Sendable {
   var algorithm: Algorithm { get }
   /// What its tokens name it in their header (RFC 7515 section 4.1.4); nil for no name.
   var kid: String? { get }
+  /// What verifies its tokens; nil where that takes the secret itself.
+  var publicKey: PublicKey? { get }
 
   /// Whether `signature`, of any length, is one of `message`; a MAC is compared in constant time.
   func verifies(_ signature: [UInt8], of message: [UInt8]) throws(Failure) -> Bool
@@ -21,8 +23,6 @@ package protocol Signer: SignatureVerifier {
   var keyID: KeyID { get }
   /// Bytes of each of its signatures.
   var signatureBytes: Int { get }
-  /// What verifies them; nil where that takes the secret itself.
-  var publicKey: PublicKey? { get }
 
   /// Replaces `signature` with that of `message` (RFC 7515 section 5.1). Two of one message may
   /// differ: ECDSA and RSASSA-PSS are randomised.

@@ -59,7 +59,7 @@ package struct Verifier {
     let all =
       keys.map { Candidate(key: $0.name, signer: $0.signing) }
       + keys.flatMap { key in
-        key.former(at: now).map { Candidate(key: key.name, signer: $0) }
+        key.others(at: now).map { Candidate(key: key.name, signer: $0) }
       } + published.map { Candidate(key: $0.kid ?? "", signer: $0) }
     let algorithms = Algorithm.allCases.filter { algorithm in
       all.contains { $0.signer.algorithm == algorithm }

@@ -26,7 +26,7 @@ struct ConfigurationTests {
     #expect(diagnostics.errors.isEmpty)
     let found = try #require(settings)
     let key = found.keys[0].settings
-    #expect(key.label.algorithm == .hs512 && key.secret.encoding == .hex)
+    #expect(key.label.algorithm == .hs512 && key.secret?.encoding == .hex)
     let door = try #require(found.identities.first)
     #expect((door.name, door.bearer) == ("door", .user(ByteString("door-client"), .admin)))
     #expect(door.lifetime == .seconds(7_200) && door.refreshBefore == .seconds(1_200))

@@ -3,8 +3,11 @@ import Rotation
 
 struct KeyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "key", abstract: "Make a private key, or show what verifies tokens.",
-    subcommands: [Generate.self, PublicKeys.self])
+    commandName: "key",
+    abstract: "Make a private key, show what verifies tokens, or have another key sign.",
+    subcommands: [
+      Generate.self, PublicKeys.self, List.self, Add.self, Activate.self, Retire.self, Revoke.self,
+    ])
 
   struct Generate: ParsableCommand {
     static let configuration = CommandConfiguration(

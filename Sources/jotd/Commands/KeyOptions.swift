@@ -106,14 +106,18 @@ struct KeyOptions: ParsableArguments {
       printNote("the configuration has several keys: choose one of \(names(settings)) by --key")
       throw ExitCode.validationFailure
     }
-    return (try signer(chosen, chosen.secret), lifetimes)
+    if let ring = try ring(chosen) { return (ring.signing, lifetimes) }
+    guard let secret = chosen.secret else { throw ExitCode.configuration }
+    return (try signer(chosen, secret), lifetimes)
   }
 
   /// What tokens may be signed with, and the same lifetimes.
   func keys() throws -> (keys: Keys, lifetimes: Lifetimes) {
     let (settings, lifetimes) = try settings()
     let keys = try settings.compactMap { key in
-      key.key(try key.secrets.map { try signer(key, $0, isOneOfSeveral: settings.count > 1) })
+      if let ring = try ring(key) { return ring }
+      return key.key(
+        try key.secrets.map { try signer(key, $0, isOneOfSeveral: settings.count > 1) })
     }
     return (Keys(keys), lifetimes)
   }
@@ -148,6 +152,22 @@ struct KeyOptions: ParsableArguments {
       throw ExitCode.validationFailure
     }
     return ([chosen], settings.defaults)
+  }
+
+  /// The key of a ring as its folder has it; nil for a key that is none.
+  private func ring(_ settings: KeySettings) throws -> Key? {
+    var warnings: [String] = []
+    do throws(Failure) {
+      guard var ring = try LoadedRing(reading: settings, longestLife: .zero, &warnings) else {
+        return nil
+      }
+      try ring.loadActive()
+      for warning in warnings { printNote("warning: \(warning)") }
+      return try ring.key()
+    } catch {
+      printNote("\(error)")
+      throw ExitCode.configuration
+    }
   }
 
   private func names(_ settings: [KeySettings]) -> String {

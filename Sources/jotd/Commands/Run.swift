@@ -38,7 +38,8 @@ struct Run: ParsableCommand {
   @MainActor
   private func start(_ journal: Journal) throws -> Daemon {
     let diagnostics = Diagnostics()
-    guard let loaded = LoadedConfiguration(config.pathOrStandard, .start, diagnostics) else {
+    guard let loaded = LoadedConfiguration(config.pathOrStandard, .start, inUse: [:], diagnostics)
+    else {
       let text = diagnostics.report
       if !journal.refuseStart(text.split(separator: "\n").map(String.init)) {
         writeToStandardError(text + "\n")

@@ -110,6 +110,9 @@ struct ConfigurationReader {
     guard let key else { return }
     keys.append(key)
     hookLocations[.publication(key: name)] = key.hookLocations
+    if let generated = key.settings.generated, let location = key.locations.first {
+      _ = claim(generated.folder, at: location)
+    }
     for (place, location) in zip(key.settings.publication?.deliveries ?? [], key.placeLocations)
     where claim(place.path, at: location) {
       deliveryLocations.append((place, location))

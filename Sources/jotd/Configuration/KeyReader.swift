@@ -4,7 +4,7 @@ import Rotation
 /// the secret, put there by mistake; but for where a key is published.
 extension Diagnostics {
   private static let secretKeys = ["secret", "previous", "allow_weak_secret"]
-  private static let privateKeyKeys = ["private_key", "jwks", "on_publish"]
+  private static let privateKeyKeys = ["private_key", "generate", "jwks", "on_publish"]
   private static let keyKeys = ["algorithm", "kid"] + privateKeyKeys + secretKeys
   private static let sources = ["env", "file", "credential"]
   private static let encodings = SecretEncoding.allCases.map(\.rawValue)
@@ -53,9 +53,14 @@ extension Diagnostics {
     let previous = section["previous"].map {
       readSecret($0, section.path("previous"), of: chosen, isFormer: true)
     }
+    if !chosen.takesSecret, fits, let node = section["generate"] {
+      return readRing(node, section, name, chosen)
+    }
     let wanted = chosen.takesSecret ? "secret" : "private_key"
+    let kinds = chosen.takesSecret ? "" : " (or generate, to have jotd make it)"
     guard
-      let node = fits ? section.required(wanted, "one of env, file, credential") : section[wanted],
+      let node = fits
+        ? section.required(wanted, "one of env, file, credential\(kinds)") : section[wanted],
       let secret = chosen.takesSecret
         ? readSecret(node, section.path(wanted), of: chosen)
         : readPrivateKey(node, section.path(wanted), of: chosen),
@@ -70,13 +75,50 @@ extension Diagnostics {
     return Settings.Key(settings: settings, locations: locations)
   }
 
+  /// A key whose private keys jotd makes itself, one after the other.
+  private func readRing(
+    _ node: YAMLNode, _ section: Section, _ name: String, _ algorithm: Algorithm
+  ) -> Settings.Key? {
+    for key in ["private_key", "kid"] {
+      guard let other = section[key] else { continue }
+      error(
+        other.location,
+        "\(section.path(key)) does not go with generate: "
+          + (key == "kid" ? "each key has its thumbprint as its kid" : "say one of the two"))
+    }
+    guard
+      let map = Section(
+        node, section.path("generate"), keys: ["folder", "rotate_every", "publish_ahead"], self)
+    else { return nil }
+    let folder = map.required("folder", "where the private keys are to be").flatMap {
+      path($0, map.path("folder"))
+    }
+    let every = map["rotate_every"].map { duration($0, map.path("rotate_every")) }
+    let ahead = map["publish_ahead"].map { duration($0, map.path("publish_ahead")) }
+    guard let folder, every != .some(nil), ahead != .some(nil), section["private_key"] == nil,
+      section["kid"] == nil
+    else { return nil }
+    let generated = GeneratedKey(
+      folder: folder, rotateEvery: every.flatMap(\.self),
+      publishAhead: ahead.flatMap(\.self) ?? Limits.publishAhead)
+    if let fault = generated.fault {
+      error((map["rotate_every"] ?? map["publish_ahead"] ?? node).location, "\(map.name): \(fault)")
+      return nil
+    }
+    let settings = KeySettings(
+      label: KeyLabel(name: name, algorithm: algorithm), path: section.name, allowWeak: false,
+      generated: generated)
+    return Settings.Key(settings: settings, locations: [map["folder"]?.location ?? node.location])
+  }
+
   /// The algorithm of a key, and whether what stands beside it goes with it: there are errors if
   /// not. Where nobody can tell, an algorithm that goes.
   private func readAlgorithm(ofKey section: Section) -> (Algorithm, fits: Bool) {
     let (ofSecret, ofPrivateKey) = (
       Algorithm.allCases.filter(\.takesSecret), Algorithm.allCases.filter { !$0.takesSecret }
     )
-    let hasPrivateKeyAlone = section["private_key"] != nil && section["secret"] == nil
+    let hasPrivateKeyAlone =
+      (section["private_key"] ?? section["generate"]) != nil && section["secret"] == nil
     let likely = hasPrivateKeyAlone ? ofPrivateKey[0] : .hs256
     if section["algorithm"] == nil, hasPrivateKeyAlone {
       error(

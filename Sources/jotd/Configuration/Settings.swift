@@ -29,6 +29,11 @@ extension Settings {
     var hookLocations: [SourceLocation] = []
   }
 
+  /// The longest life of a token of the key of this name, as far as the configuration says.
+  func longestLife(ofKey name: String) -> Duration {
+    identities.lazy.filter { $0.key == name }.map(\.lifetime).max() ?? defaults.lifetime
+  }
+
   /// What is done once there is another token, or another JWK Set, for those with such hooks.
   var hooks: [Subject.Name: [Hook]] {
     var hooks: [Subject.Name: [Hook]] = [:]

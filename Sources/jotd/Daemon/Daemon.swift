@@ -16,6 +16,9 @@ final class Daemon {
     case happened(Event)
     case signal(Lifecycle.Request)
     case reload(Reloader.Answer)
+    case rings(KeyRings.News)
+    /// Somebody wants something of a ring of keys, see `QueryService.Control`.
+    case ring(String, KeyRing.Wish, done: @Sendable (Failure?) -> Void)
     case reloading(Reloader.News)
     /// Somebody wants new tokens, see `QueryService.Control`.
     case rotate(Set<String>, onlyToGain: Bool, done: @Sendable () -> Void)
@@ -29,6 +32,10 @@ final class Daemon {
   private let hooks: HookRunner
   private let reloader: Reloader
   private let secrets: SecretWatchers
+  private let rings: KeyRings
+  /// Who waits for what becomes of a wish.
+  private var wishes: [KeyRing.Wish.ID: @Sendable (Failure?) -> Void] = [:]
+  private var lastWish: KeyRing.Wish.ID = 0
   private var driver: RotatorDriver
 
   /// Starts what is due of the configuration at `path` and comes back; the rest happens on the main
@@ -43,11 +50,15 @@ final class Daemon {
     clock = try WallClock { mailbox.put(.woke(clockSetBy: $0)) }
     let control = QueryService.Control(
       rotate: { mailbox.post(.rotate($0, onlyToGain: $1, done: $2)) },
-      reload: { mailbox.post(.reload($0)) }, report: { journal.report($0) })
+      reload: { mailbox.post(.reload($0)) },
+      ring: { mailbox.post(.ring($0, $1, done: $2)) }, report: { journal.report($0) })
     servers = Servers(loaded, control, journal)
     deliveries = DeliveryWorkers { mailbox.put(.deliveries($0)) }
     hooks = HookRunner(servers.store) { mailbox.put(.happened($0)) }
-    reloader = Reloader(path, servers.sockets) { mailbox.put(.reloading($0)) }
+    let rings = KeyRings { mailbox.put(.rings($0)) }
+    self.rings = rings
+    reloader = Reloader(
+      path, servers.sockets, rings: { rings.inUse }, hear: { mailbox.put(.reloading($0)) })
     secrets = SecretWatchers { mailbox.put(.secret(key: $0, $1)) }
     driver = RotatorDriver(keys: loaded.keys)
     journal.report(.started(version: version, identities: settings.identities.count))
@@ -68,7 +79,9 @@ final class Daemon {
     hooks.configure(settings.hooks)
     deliveries.configure(settings)
     secrets.watch(loaded.secrets)
-    step(.configured(settings.identities, loaded.keys))
+    let keys = rings.configure(settings, loaded.rings, loaded.keys)
+    step(.configured(settings.identities, keys))
+    rings.resume(settings)
   }
 
   private func take(_ message: Message) {
@@ -80,6 +93,11 @@ final class Daemon {
     case .signal(.reload): reloader.reload()
     case .signal(.stop(let signal)): stop(signal)
     case .reload(let answer): reloader.reload(answer)
+    case .rings(let news): take(news)
+    case .ring(let name, let wish, let done):
+      lastWish += 1
+      wishes[lastWish] = done
+      rings.ask(name, wish, lastWish)
     case .reloading(.begins): lifecycle.beginReload()
     case .reloading(.prepared(let result, let answer)): answer(commit(result))
     case .rotate(let names, let onlyToGain, let done):
@@ -97,7 +115,11 @@ final class Daemon {
     carryOut(turn)
   }
 
-  private func wake(_ change: Duration?) { step(change.map(Input.clockSet) ?? .woke) }
+  private func wake(_ change: Duration?) {
+    if change != nil { rings.reconsider() }
+    step(change.map(Input.clockSet) ?? .woke)
+    rings.wake(at: .now)
+  }
 
   private func carryOut(_ turn: Turn) {
     var jobs: [Job] = []
@@ -112,12 +134,34 @@ final class Daemon {
     deliveries.carryOut(jobs)
     driver.answer(turn)
     rest()
+    confirm(turn)
+  }
+
+  /// Tells the rings which sets are where verifiers find them. A key without files is published on
+  /// the sockets alone: at once.
+  private func confirm(_ turn: Turn) {
+    guard turn.publications != nil || turn.keys != nil else { return }
+    let general = servers.store.general
+    let waiting = Set(general.publications.lazy.filter { !$0.isComplete }.map(\.key))
+    rings.publish(general.keys.all.map(\.name).filter { !waiting.contains($0) })
+  }
+
+  private func take(_ news: KeyRings.News) {
+    switch news {
+    case .changed(let key): step(.keyRead(key))
+    case .stands:
+      let statuses = rings.statuses
+      servers.store.change { $0.rings = statuses }
+      rest()
+    case .happened(let event): record([event])
+    case .answered(let id, let fault): wishes.removeValue(forKey: id)?(fault)
+    }
   }
 
   /// Says how things stand, and sleeps until there is something to do.
   private func rest() {
     announce()
-    let next = [driver.nextWake, secrets.retryAt].compactMap(\.self).min()
+    let next = [driver.nextWake, secrets.retryAt, rings.nextWake].compactMap(\.self).min()
     do throws(Failure) {
       if let change = try clock.arm(next) { wake(change) }
     } catch { exitFatally(error) }
@@ -196,7 +240,8 @@ final class Daemon {
     for warning in loaded.warnings { journal.report(.warning(warning)) }
     servers.serve(new.sockets)
     secrets.watch(loaded.secrets)
-    let turn = driver.step(.configured(settings.identities, loaded.keys))
+    let keys = rings.configure(settings, loaded.rings, loaded.keys)
+    let turn = driver.step(.configured(settings.identities, keys))
     let changes = turn.changes ?? Changes()
     // Before the journal says so: who reads that may ask for health at once.
     servers.apply(settings, turn)
@@ -206,6 +251,7 @@ final class Daemon {
     servers.releaseAll()
     deliveries.configure(settings)
     carryOut(turn)
+    rings.resume(settings)
     return changes
   }
 

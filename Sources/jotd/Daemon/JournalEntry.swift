@@ -87,6 +87,26 @@ struct JournalEntry {
     failure.code == 0 ? self : with("ERRNO", String(failure.code))
   }
 
+  /// A member of a ring is in another state.
+  private init(_ key: String, _ member: KeyRing.Member, _ until: Instant?) {
+    let moment = until.map { " \($0.rfc3339)" }
+    let what =
+      switch member.state {
+      case .published: "is published, and signs once verifiers know it"
+      case .active: "signs from now on"
+      case .retiring:
+        "signs no more, and stays published until the last of its tokens has ended,"
+          + (moment ?? " later")
+      case .retired where member.isRevoked: "is revoked: who has a token of it is refused"
+      case .retired: "is not published any more"
+      }
+    self = JournalEntry(
+      member.isRevoked ? .warning : .notice, "c61d3f7e90b24a5f8d1e2b6c7a9f0348",
+      "the key \(key): number \(member.number) (\(member.shortKid)) \(what)"
+    ).with("JOTD_KEY", key).with("JOTD_KID", member.shortKid).with(
+      "JOTD_KEY_STATE", member.state.rawValue)
+  }
+
   init(_ event: Event) {
     self =
       switch event {
@@ -163,6 +183,17 @@ struct JournalEntry {
           (key.map { "the key \($0) changed: its tokens are replaced" }
             ?? "the secret changed: every token is replaced") + " (key \(keyID))"
         ).with("JOTD_KEY_ID", keyID.description).with("JOTD_KEY", key)
+      case .ringChanged(let key, let member, let until): JournalEntry(key, member, until)
+      case .ringFailed(let key, let failure):
+        JournalEntry(
+          .error, "7f2b1c9be8d54c03a1c6e4d2f0958b37",
+          "the key \(key): \(failure.sentence) Until that works, no other key follows the one that "
+            + "signs; trying again"
+        ).about(.publication(key: key)).because(failure)
+      case .ringRecovered(let key):
+        JournalEntry(
+          .notice, "b8d0a6f5143e4f0e9c27d5a1e6b3409d", "the key \(key): its folder works again"
+        ).about(.publication(key: key))
       case .secretUnreadable(let key, let failure):
         JournalEntry(
           .error, "ce80070391cb4eeba1a621745967ba61",

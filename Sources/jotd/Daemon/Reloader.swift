@@ -22,6 +22,7 @@ final class Reloader {
 
   private let path: String
   private let sockets: ServedSockets
+  private let rings: @MainActor () -> RingsInUse
   private let hear: @MainActor (News) -> Void
   private var running: Running?
   private var isWanted = false
@@ -29,9 +30,13 @@ final class Reloader {
   private var last = 0
   private var hanging: Set<Int> = []
 
-  /// For the configuration at `path`, beside what `sockets` serves. `hear` is called on the main
-  /// queue.
-  init(_ path: String, _ sockets: ServedSockets, hear: @escaping @MainActor (News) -> Void) {
+  /// For the configuration at `path`, beside what `sockets` serves and the `rings` that run. `hear`
+  /// is called on the main queue.
+  init(
+    _ path: String, _ sockets: ServedSockets, rings: @escaping @MainActor () -> RingsInUse,
+    hear: @escaping @MainActor (News) -> Void
+  ) {
+    self.rings = rings
     self.path = path
     self.sockets = sockets
     self.hear = hear
@@ -57,8 +62,8 @@ final class Reloader {
     guard hanging.count < Limits.hangingReloads else {
       return end(number, .failure(Failure("earlier reloads still hang")))
     }
-    Threads.run { [path, sockets] in
-      let result = Result { () throws(Failure) in try NewConfiguration(path, sockets) }
+    Threads.run { [path, sockets, inUse = rings()] in
+      let result = Result { () throws(Failure) in try NewConfiguration(path, sockets, inUse) }
       MainQueue.run { self.end(number, result) }
     }
     MainQueue.run(after: Limits.reloadTime) { self.giveUp(number) }

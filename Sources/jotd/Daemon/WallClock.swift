@@ -78,6 +78,13 @@ extension Instant {
   static var now: Instant { Instant(microseconds: linux_clock(CLOCK_REALTIME) / 1000) }
 }
 
+extension KeyRing.Moment {
+  /// The present.
+  static var now: KeyRing.Moment {
+    KeyRing.Moment(wall: .now, sinceBoot: .microseconds(linux_clock(CLOCK_BOOTTIME) / 1_000))
+  }
+}
+
 extension Instant {
   /// When the kernel began, in seconds since 1970: what proc(5) counts ticks from.
   static var systemStart: Double {

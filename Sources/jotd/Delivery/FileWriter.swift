@@ -15,8 +15,19 @@ enum FileWriter {
       if file.inPlace {
         try writeThrough(content, file, folder)
       } else {
-        try replace(content, file, folder)
+        try replace(file, folder) { target throws(Failure) in try target.write(content) }
       }
+    } catch { throw explain(error, file, folder) }
+  }
+
+  /// Makes what `write` writes the content of `file`, which is not written in place.
+  static func write(
+    to file: FileDelivery, in folder: Folder,
+    _ write: (borrowing Descriptor) throws(Failure) -> Void
+  ) throws(Failure) {
+    do throws(Failure) {
+      try refuseOtherThanFile(file, folder)
+      try replace(file, folder, write)
     } catch { throw explain(error, file, folder) }
   }
 
@@ -93,13 +104,13 @@ enum FileWriter {
   // MARK: The two ways of writing
 
   private static func replace(
-    _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
+    _ file: FileDelivery, _ folder: Folder, _ write: (borrowing Descriptor) throws(Failure) -> Void
   ) throws(Failure) {
     let name = file.path.name
     let temporary = TemporaryName.next(for: name)
     let target = try folder.descriptor.open(temporary, [.write, .createNew, .noFollow])
     do throws(Failure) {
-      try finish(target, content, file, folder)
+      try finish(target, file, folder, write)
       try folder.descriptor.rename(temporary, to: name)
     } catch {
       try? folder.descriptor.remove(temporary)
@@ -110,9 +121,10 @@ enum FileWriter {
 
   /// Closes it, too: after the rename, that would look as if somebody had written to the delivery.
   private static func finish(
-    _ target: consuming Descriptor, _ content: [UInt8], _ file: FileDelivery, _ folder: Folder
+    _ target: consuming Descriptor, _ file: FileDelivery, _ folder: Folder,
+    _ write: (borrowing Descriptor) throws(Failure) -> Void
   ) throws(Failure) {
-    try target.write(content)
+    try write(target)
     try giveAway(target, file)
     if !folder.isInMemory { try target.sync() }
   }

@@ -5,14 +5,16 @@ struct KeySettings {
   let label: KeyLabel
   /// Where it stands in the document: `signing`, or `keys.NAME`.
   let path: String
-  /// What new tokens are signed with, by the algorithm of `label`.
-  let secret: SecretSettings
+  /// What new tokens are signed with, by the algorithm of `label`; nil where jotd makes its keys
+  /// itself, as `generated` says.
+  var secret: SecretSettings?
   /// What they were signed with before, and may still be.
   var previous: SecretSettings?
   let allowWeak: Bool
   var publication: Publication?
+  var generated: GeneratedKey?
 
-  var secrets: [SecretSettings] { [secret] + [previous].compactMap(\.self) }
+  var secrets: [SecretSettings] { [secret, previous].compactMap(\.self) }
 }
 
 /// A secret or a private key, as the algorithm takes, and how it is had.

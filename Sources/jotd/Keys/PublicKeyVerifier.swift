@@ -5,6 +5,7 @@ import Synchronization
 final class PublicKeyVerifier: SignatureVerifier {
   let algorithm: Algorithm
   let kid: String?
+  let publicKey: PublicKey?
   /// One context, so one signature at a time.
   private let context: Mutex<SignatureContext>
 
@@ -13,6 +14,7 @@ final class PublicKeyVerifier: SignatureVerifier {
     if let fault = key.fault(for: algorithm) { throw Failure(fault) }
     self.algorithm = algorithm
     self.kid = kid
+    publicKey = key
     context = Mutex(try SignatureContext(OpenSSLKey(key), algorithm))
   }
 

@@ -49,6 +49,19 @@ import Rotation
     try unsafe use(UnsafeBufferPointer(start: bytes, count: count))
   }
 
+  /// Writes the bytes to a file, past ordinary memory.
+  func write(to target: borrowing Descriptor) throws(Failure) {
+    var rest = unsafe UnsafeBufferPointer(start: bytes, count: count)
+    while !rest.isEmpty {
+      let count = unsafe Glibc.write(target.number, rest.baseAddress, rest.count)
+      if count > 0 {
+        unsafe rest = UnsafeBufferPointer(rebasing: rest[count...])
+      } else if errno != EINTR {
+        throw Failure.last
+      }
+    }
+  }
+
   /// Lends the bytes to be read; they must not be copied to ordinary memory.
   func withSpan<Result, Fault: Error>(
     _ use: (Span<UInt8>) throws(Fault) -> Result

@@ -14,7 +14,8 @@ struct SecretLoader {
 
   /// A signer with the secret or the private key as it is now, and what should be said about it.
   func signer() throws(Failure) -> (signer: any Signer, warnings: [String]) {
-    try signer(key.secret)
+    guard let secret = key.secret else { throw Failure("the key is a ring, and has no secret") }
+    return try signer(secret)
   }
 
   /// The same with one of the secrets.
@@ -77,7 +78,7 @@ struct SecretLoader {
   }
 
   /// The file behind the secret; nil for a variable, and for a credential outside of a service.
-  var path: String? { SecretLoader.path(of: key.secret.source) }
+  var path: String? { key.secret.flatMap { SecretLoader.path(of: $0.source) } }
 
   /// The files behind the secrets, and behind what opens them.
   var paths: [String] {

@@ -35,14 +35,27 @@ struct Preflight {
     HookInspection.inspect(settings, mounts.view, diagnostics)
   }
 
-  /// Reads the secrets, and finds what is wrong or weak about them; nil after an error. Those that
-  /// only the service can see are passed over in a check, with a warning, and then it is nil, too.
+  /// Reads the secrets and the rings of keys, and finds what is wrong or weak about them; nil after
+  /// an error. Those that only the service can see are passed over in a check, with a warning, and
+  /// then it is nil, too. A ring without a key makes its first one, unless `inUse` is nil: then
+  /// nothing is changed. Of those that are in use, nothing is read.
   @discardableResult
   static func inspectSecrets(
-    _ settings: Settings, _ depth: Depth, _ diagnostics: Diagnostics
-  ) -> Keys? {
-    let keys = settings.keys.map { key in
-      key.settings.key(
+    _ settings: Settings, _ depth: Depth, inUse: RingsInUse? = nil, _ diagnostics: Diagnostics
+  ) -> (keys: Keys, rings: [LoadedRing])? {
+    var rings: [LoadedRing] = []
+    let keys = settings.keys.map { key -> Key? in
+      if let generated = key.settings.generated {
+        if let used = inUse?[key.settings.label.name], used.folder == generated.folder {
+          return used.key.published(at: key.settings.publication)
+        }
+        guard let ring = inspectRing(key, settings, mayMake: inUse != nil, diagnostics) else {
+          return nil
+        }
+        rings.append(ring)
+        return try? ring.key()
+      }
+      return key.settings.key(
         zip(key.settings.secrets, key.locations).map { secret, location in
           guard depth != .check || !SecretLoader.isOutOfReach(secret) else {
             diagnostics.warn(
@@ -60,7 +73,37 @@ struct Preflight {
       diagnostics.error(location, fault)
     }
     let all = keys.compactMap(\.self)
-    return all.count == keys.count ? Keys(all) : nil
+    return all.count == keys.count ? (Keys(all), rings) : nil
+  }
+
+  private static func inspectRing(
+    _ key: Settings.Key, _ settings: Settings, mayMake: Bool, _ diagnostics: Diagnostics
+  ) -> LoadedRing? {
+    guard let generated = key.settings.generated, let location = key.locations.first else {
+      return nil
+    }
+    let life = settings.longestLife(ofKey: key.settings.label.name)
+    if let fault = generated.fault(longestLife: life) {
+      diagnostics.error(location, "\(key.settings.path).generate: \(fault)")
+    }
+    // A configuration that is refused makes no key.
+    guard diagnostics.errors.isEmpty || !mayMake else { return nil }
+    var warnings: [String] = []
+    defer { for warning in warnings { diagnostics.warn(location, warning) } }
+    do throws(Failure) {
+      var ring = try LoadedRing(
+        reading: key.settings, longestLife: life, isOwner: mayMake, &warnings)
+      guard mayMake else {
+        try ring?.folder.checkWritable()
+        return nil
+      }
+      try ring?.begin()
+      _ = try ring?.key()
+      return ring
+    } catch {
+      diagnostics.error(location, error.description, isTransient: error.isTransient)
+      return nil
+    }
   }
 
   private static func inspect(

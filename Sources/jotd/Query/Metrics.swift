@@ -34,6 +34,23 @@ struct Metrics {
     gauge(
       "jotd_jwks_current", "1 while the JWK Set of a key is at all its places.",
       general.publications.map { ("{key=\"\($0.key)\"}", $0.failures.isEmpty ? 1 : 0) })
+    let entries = general.rings.flatMap { ring in ring.members.map { (ring.key, $0.member) } }
+    gauge(
+      "jotd_key_state", "1 for the state that a key of a ring is in.",
+      entries.map { key, member in
+        ("{key=\"\(key)\",kid=\"\(member.kid)\",state=\"\(member.state.rawValue)\"}", 1)
+      })
+    gauge(
+      "jotd_key_activated_timestamp_seconds", "Since when the key that signs does so.",
+      entries.compactMap { key, member in
+        guard member.state == .active, let since = member.activated else { return nil }
+        return ("{key=\"\(key)\"}", Double(since.wall.microseconds) / 1e6)
+      })
+    gauge(
+      "jotd_key_rotation_timestamp_seconds", "When the next key is to sign; 0 for never.",
+      general.rings.map {
+        ("{key=\"\($0.key)\"}", Double($0.rotation?.microseconds ?? 0) / 1e6)
+      })
     counter(
       "jotd_reloads_total", "Reloads of the configuration, by result.",
       [

@@ -12,11 +12,14 @@ final class QueryService: HTTPService {
     let rotate: @Sendable (Set<String>, _ onlyToGain: Bool, @escaping @Sendable () -> Void) -> Void
     /// Reloads the configuration; calls back with what changed, or why it was refused.
     let reload: @Sendable (@escaping @Sendable (Result<Changes, Failure>) -> Void) -> Void
+    /// Has a ring of keys do something; calls back when it is done, or with why not.
+    let ring:
+      @Sendable (_ key: String, KeyRing.Wish, @escaping @Sendable (Failure?) -> Void) -> Void
     let report: @Sendable (Event) -> Void
   }
 
-  private let store: StatusStore
-  private let control: Control
+  let store: StatusStore
+  let control: Control
   private let longPolls: LongPolls
   private let denials = DenialLog()
   /// For tokens with too little life left.
@@ -68,6 +71,15 @@ final class QueryService: HTTPService {
       case 2 where path == ["v1", "reload"]:
         try request.demand([.POST])
         return try reload(peer, on: loop)
+      case 2 where path == ["v1", "keys"]:
+        try request.demand([.GET, .HEAD])
+        return inTurn(caller, on: loop) { self.keys(peer) }
+      case 4 where path[0] == "v1" && path[1] == "keys" && path[3] == "add":
+        try request.demand([.POST])
+        return try change(path[2], .add, peer, on: loop)
+      case 5 where path[0] == "v1" && path[1] == "keys":
+        try request.demand([.POST])
+        return try change(path[2], try wish(path[4], path[3], request), peer, on: loop)
       case 3 where path[0] == "v1" && path[1] == "identities":
         try request.demand([.GET, .HEAD])
         return loop.makeSucceededFuture(try identity(path[2], peer))
@@ -81,7 +93,8 @@ final class QueryService: HTTPService {
         throw Problem(
           .notFound,
           "there are /health, /metrics, /introspect, /.well-known/jwks.json, /v1/identities, "
-            + "/v1/identities/NAME, /v1/identities/NAME/token, /v1/identities/NAME/rotate and "
+            + "/v1/identities/NAME, /v1/identities/NAME/token, /v1/identities/NAME/rotate, "
+            + "/v1/keys, /v1/keys/NAME/add, /v1/keys/NAME/KID/activate, retire and revoke, and "
             + "/v1/reload")
       }
     } catch let problem as Problem {
@@ -325,7 +338,7 @@ final class QueryService: HTTPService {
     return status
   }
 
-  private func demandOperator(_ peer: Peer, _ operation: String) throws(Problem) {
+  func demandOperator(_ peer: Peer, _ operation: String) throws(Problem) {
     guard !store.general.access.isOperator(peer) else { return }
     denials.report(peer, unit: peer.unit, operation, control.report)
     throw Problem(.forbidden, "\(peer) is no operator. Add the user to socket.operators")
@@ -337,7 +350,7 @@ final class QueryService: HTTPService {
 
   /// A name as it may be repeated: only one that an identity can have, because anything else may be
   /// a token by mistake, or steer a terminal.
-  private func shown(_ name: String, or other: String) -> String {
+  func shown(_ name: String, or other: String) -> String {
     Identity.fault(inName: name) == nil ? name : other
   }
 

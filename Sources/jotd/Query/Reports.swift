@@ -81,6 +81,46 @@ extension ConfigurationVersion {
   }
 }
 
+extension KeyRingStatus {
+  /// All that is known of a ring of keys.
+  var description: JSON {
+    .object([
+      JSON.Member("key", .string(key)),
+      JSON.Member("rotate_at", rotation.map { .string($0.rfc3339) } ?? .null),
+      JSON.Member("last_error", failure.map { .string($0.description) } ?? .null),
+      JSON.Member("members", .array(members.map(\.description))),
+    ])
+  }
+
+  /// What is not well at `now`, each in a sentence.
+  func faults(at now: Instant) -> [String] {
+    let hangs = workingSince.map { ContinuousClock.now - $0 > Limits.keyWorkTime } ?? false
+    let all = [
+      failure.map { "\($0)" },
+      hangs ? "its folder hangs: is its file system, or the disk under it, in trouble?" : nil,
+      overdue.map { $0 <= now } == true ? "another key should sign by now, and does not" : nil,
+    ]
+    return all.compactMap { $0.map { "the key \(key): \($0)" } }
+  }
+}
+
+extension KeyRingStatus.Entry {
+  fileprivate var description: JSON {
+    let times = [
+      ("made_at", member.made.wall), ("published_at", member.published?.wall),
+      ("activated_at", member.activated?.wall), ("retired_at", member.retired?.wall),
+      (member.state == .published ? "ready_at" : "until", until),
+    ]
+    return .object(
+      [
+        JSON.Member("number", .number(Int64(member.number))),
+        JSON.Member("kid", .string(member.kid)),
+        JSON.Member("algorithm", .string(member.algorithm.rawValue)),
+        JSON.Member("state", .string(member.isRevoked ? "revoked" : member.state.rawValue)),
+      ] + times.compactMap { name, time in time.map { JSON.Member(name, .string($0.rfc3339)) } })
+  }
+}
+
 /// The health of the whole, after draft-inadarei-api-health-check-06.
 struct Health {
   enum Status: String { case pass, warn, fail }
@@ -101,6 +141,7 @@ struct Health {
     for publication in general.publications {
       notes += publication.failures.map { .string("the key \(publication.key): \($0)") }
     }
+    notes += general.rings.flatMap { $0.faults(at: now) }.map(JSON.string)
     let isFailing =
       states.contains { $0 == .expired || $0 == .missing }
       || general.publications.contains { $0.isMissing && !$0.failures.isEmpty }

@@ -9,6 +9,7 @@ final class StatusStore: Sendable {
     var access: Access
     var keys: Keys
     var publications: [PublicationStatus] = []
+    var rings: [KeyRingStatus] = []
     /// The configuration in force; nil when its files could not be told apart.
     var configuration: ConfigurationVersion?
     var lateness = Lateness()

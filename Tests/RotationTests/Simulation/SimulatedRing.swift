@@ -84,7 +84,7 @@ struct SimulatedRing {
       throw Violation("\(rotations - before) rotations in four")
     }
     while work != nil { try pass(1_000_000) }
-    guard let ring, ring.fault == nil, !ring.isOverdue(at: moment) else {
+    guard let ring, ring.fault == nil, ring.overdue! > clock.now else {
       throw Violation("it is not well in the end: \(ring?.fault?.description ?? "overdue")")
     }
     let wanted = Set(ring.members.filter { $0.state != .retired }.map(\.number))
@@ -150,7 +150,9 @@ struct SimulatedRing {
         kid: file.kid, algorithm: file.algorithm, publicKey: SimulatedRing.key(file.kid),
         number: number)
     }
-    ring = KeyRing(saved, files: found, policy, bootID: "boot \(boots)", at: moment)
+    ring = KeyRing(
+      saved, files: found, lastNumber: files.keys.max() ?? 0, policy, bootID: "boot \(boots)",
+      at: moment)
     // The daemon does not start without a key.
     broken = 0
     try step(.woke)
@@ -179,13 +181,13 @@ struct SimulatedRing {
     let wish: KeyRing.Wish
     switch Int.random(in: 0..<8, using: &random) {
     case 0..<3: wish = .add
-    case 3..<5: wish = .activate(kid: member.kid, atOnce: false)
-    case 5: wish = .retire(kid: member.kid)
+    case 3..<5: wish = .activate(member.kid, atOnce: false)
+    case 5: wish = .retire(member.kid)
     case 6:
-      wish = .activate(kid: member.kid, atOnce: true)
+      wish = .activate(member.kid, atOnce: true)
       excused.insert(member.kid)
     default:
-      wish = .revoke(kid: member.kid)
+      wish = .revoke(member.kid)
       // What signs next may be unknown to verifiers, too.
       excused.formUnion(ring.members.map(\.kid))
       isNextExcused = true
