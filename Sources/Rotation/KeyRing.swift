@@ -45,8 +45,8 @@ package struct KeyRing: Sendable {
   /// When something happened.
   package struct Mark: Hashable, Sendable {
     package let wall: Instant
-    /// How much time the ring had seen to pass: while jotd ran, and between two runs within one
-    /// boot of the machine.
+    /// How much time the ring had seen to pass, at the least: while jotd ran, between two runs
+    /// within one boot of the machine, and since a later boot.
     let seen: Duration
   }
 
@@ -100,6 +100,8 @@ package struct KeyRing: Sendable {
   private let bootID: String
   /// How much time had been seen when it was saved last.
   var savedAt: Duration
+  /// Those of files that could not be removed, and may be gone all the same.
+  var doomed: Set<Int> = []
   /// The largest number of a file, also of one that holds no key.
   let lastNumber: Int
   /// Whether what is saved is another than this.
@@ -196,13 +198,18 @@ extension KeyRing {
     return max(retired.wall + life - now.wall, retired.seen + life - now.seen)
   }
 
-  /// Whether there is a private key of it, to be the next to sign.
+  /// Whether its private key is there, and to stay.
+  func hasKey(_ member: Member) -> Bool {
+    files.contains(member.number) && !doomed.contains(member.number)
+  }
+
+  /// Whether it is published, and can be the next to sign.
   func isNext(_ member: Member) -> Bool {
-    member.state == .published && files.contains(member.number)
+    member.state == .published && hasKey(member)
   }
 
   func isReady(_ member: Member, _ now: Mark) -> Bool {
-    guard files.contains(member.number) else { return false }
+    guard hasKey(member) else { return false }
     switch member.state {
     case .published: return member.published.map { rest(ofPublished: $0, now) <= .zero } ?? false
     case .retiring: return true
@@ -219,7 +226,14 @@ extension KeyRing {
 
   /// What is saved at this moment.
   func text(of members: [Member], _ now: Mark) -> [UInt8] {
-    Saved(members: members, seen: now.seen, bootID: bootID, sinceBoot: now.seen - offset).text
+    Saved(members: members, at: now, bootID: bootID, sinceBoot: now.seen - offset).text
+  }
+
+  /// Tokens of the active member may say that it was so late.
+  mutating func noteSigning(until wall: Instant) {
+    for index in members.indices where members[index].state == .active {
+      members[index].latest = max(members[index].latest ?? wall, wall)
+    }
   }
 
   mutating func use(_ new: Policy) {

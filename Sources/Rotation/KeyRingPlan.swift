@@ -206,7 +206,7 @@ extension KeyRing {
       guard member.state != .retired else {
         return Failure("\(member.name) is retired: add another")
       }
-      guard files.contains(member.number) else {
+      guard hasKey(member) else {
         return Failure("the private key of \(member.name) is gone")
       }
       guard member.state == .published, !atOnce, !isReady(member, now) else { return nil }

@@ -4,9 +4,8 @@ extension KeyRing {
   /// What the file for the state says.
   package struct Saved: Sendable {
     let members: [Member]
-    /// `Mark.seen` of when it was saved, in which boot of the machine that was, and how long after
-    /// that.
-    let seen: Duration
+    /// When it was saved, in which boot of the machine that was, and how long after that.
+    let at: Mark
     let bootID: String
     let sinceBoot: Duration
   }
@@ -33,10 +32,12 @@ extension KeyRing {
     _ saved: Saved?, files found: [File], lastNumber: Int, _ policy: Policy, bootID: String,
     at moment: Moment
   ) {
-    // Time that nobody saw pass does not count: the clock may have been set meanwhile.
-    var seen = saved?.seen ?? .zero
-    if let saved, saved.bootID == bootID {
-      seen += max(.zero, moment.sinceBoot - saved.sinceBoot)
+    // Time that nobody can know of does not count: the clock may have been set meanwhile.
+    var seen = saved?.at.seen ?? .zero
+    if let saved {
+      seen +=
+        saved.bootID == bootID
+        ? max(.zero, moment.sinceBoot - saved.sinceBoot) : max(.zero, moment.sinceBoot)
     }
     let now = Mark(wall: moment.wall, seen: seen)
     var members = saved?.members ?? []
@@ -59,12 +60,14 @@ extension KeyRing {
       // It was made, and there was no time to save that.
       fresh = [Member(found: last, now, life: .zero)]
     }
-    members.reconcile(with: Set(files.map(\.number)), savedAt: saved?.seen ?? .zero, now)
+    members.reconcile(with: Set(files.map(\.number)), savedAt: saved?.at.seen ?? .zero, now)
     self.init(
       policy, members: members, fresh: fresh, files: Set(files.map(\.number)),
       lastNumber: lastNumber,
       offset: seen - moment.sinceBoot, bootID: bootID, savedAt: seen,
       isDirty: members != saved?.members ?? [])
+    // What the clock would say if nobody had set it since.
+    if let saved { noteSigning(until: saved.at.wall + (seen - saved.at.seen)) }
     use(policy)
   }
 }
@@ -121,7 +124,7 @@ extension KeyRing.Saved {
       JSON.Member("version", .number(KeyRing.Saved.version)),
       JSON.Member("boot_id", .string(bootID)),
       JSON.Member("since_boot", .number(sinceBoot.microseconds)),
-      JSON.Member("seen", .number(seen.microseconds)),
+      JSON.Member("at", at.json),
       JSON.Member("members", .array(members.map(\.json))),
     ])
     var bytes: [UInt8] = []
@@ -140,9 +143,10 @@ extension KeyRing.Saved {
       throw Failure("it is of version \(version), which this jotd does not know", code: 71)
     }
     guard case .string(let bootID)? = object["boot_id"],
-      let sinceBoot = object["since_boot"]?.microseconds, let seen = object["seen"]?.microseconds,
+      let sinceBoot = object["since_boot"]?.microseconds,
+      let at = object["at"].flatMap(KeyRing.Mark.init),
       case .array(let list)? = object["members"]
-    else { throw Failure("it lacks boot_id, since_boot, seen or members") }
+    else { throw Failure("it lacks boot_id, since_boot, at or members") }
     var members: [KeyRing.Member] = []
     for each in list { members.append(try KeyRing.Member(each)) }
     guard Set(members.map(\.kid)).count == members.count,
@@ -151,7 +155,7 @@ extension KeyRing.Saved {
       members.count <= 2 * Limits.keyMembers + Limits.retiredMembers
     else { throw Failure("its members do not go together") }
     self.init(
-      members: members, seen: seen,
+      members: members, at: at,
       bootID: bootID, sinceBoot: sinceBoot)
   }
 }

@@ -3,6 +3,8 @@ extension KeyRing {
   package enum Input: Sendable {
     /// The moment of `Turn.nextWake` has come, or there was another reason to look.
     case woke
+    /// The wall clock was set by this much; or by nothing: the machine slept.
+    case clockSet(by: Duration)
     /// The configuration says this from now on.
     case configured(Policy)
     /// The set of `members`, as they are, is at all its places.
@@ -67,9 +69,7 @@ extension KeyRing {
   package mutating func step(_ input: Input, at moment: Moment) -> Turn {
     turn = Turn()
     let now = mark(moment)
-    for index in members.indices where members[index].state == .active {
-      members[index].latest = max(members[index].latest ?? now.wall, now.wall)
-    }
+    noteSigning(until: now.wall)
     take(input, now)
     if running == nil, retryAt.map({ $0 <= now.seen }) ?? true {
       retryAt = nil
@@ -85,6 +85,10 @@ extension KeyRing {
   private mutating func take(_ input: Input, _ now: Mark) {
     switch input {
     case .woke: break
+    case .clockSet(let step):
+      noteSigning(until: now.wall - step)
+      // What it said before is to be known after a crash, too.
+      if step < .zero { isDirty = true }
     case .configured(let policy): use(policy)
     case .published: isOut = true
     case .asked(let wish, let id): ask(wish, id, now)
@@ -103,6 +107,7 @@ extension KeyRing {
       case .load(let number, _): loaded.insert(number)
       case .remove(let number):
         files.remove(number)
+        doomed.remove(number)
         // What has no file could not sign after a restart.
         if active?.number != number { loaded.remove(number) }
       case .save: endSaving(now)
@@ -121,6 +126,7 @@ extension KeyRing {
   }
 
   private mutating func fail(_ reason: Failure, _ now: Mark) {
+    if case .remove(let number)? = running { doomed.insert(number) }
     running = nil
     if failure != reason { turn.failure = reason }
     failure = reason

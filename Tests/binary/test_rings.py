@@ -463,9 +463,10 @@ def test_a_wish_is_answered_although_its_ring_goes(ring):
 
 @pytest.mark.parametrize("text", [
     "[" * 60_000, '{"version":1,"members":[]}', "x" * 300_000, '{"version":%d}' % (1 << 62),
-    '{"version":1,"boot_id":"","since_boot":-9223372036854775808,"seen":9223372036854775807,'
-    '"members":[]}',
-    '{"version":1,"boot_id":"b","since_boot":0,"seen":31999999999000000,"members":[]}'],
+    '{"version":1,"boot_id":"","since_boot":-9223372036854775808,"at":{"wall":0,'
+    '"seen":9223372036854775807},"members":[]}',
+    '{"version":1,"boot_id":"b","since_boot":0,"at":{"wall":31999999999000000,'
+    '"seen":31999999999000000},"members":[]}'],
     ids=["deep", "lacking", "long", "later", "extreme", "far"])
 def test_no_state_can_bring_it_down(ring, text):
     daemon = ring.start().ready()

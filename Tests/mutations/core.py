@@ -8,12 +8,15 @@ ROTATOR, AGENDA, STATE = "Rotator", "Agenda", "RotationState"
 DELIVERING, FAILING = "Delivering", "Failing"
 SCHEDULE, RELOADING, LOOKING = "Schedule", "Reloading", "Looking"
 IDENTITY = "Identity"
+RING, RING_PLAN, RING_TURN, RING_STATE = "KeyRing", "KeyRingPlan", "KeyRingTurn", "KeyRingState"
 
 STALE = "holds a stale token"
 FUTURE = "token of the future"
 MISSING = "holds no token|there is no token"
 OLD_KEY = "holds a token of key-|current key did not sign|with the new key at once"
 READY = "no READY|is not delivered"
+SET = "does not hold the JWK Set"
+REFUSED = "is refused by who knows"
 AGAIN = "awake again at once|woken for nothing"
 
 MUTATIONS = [
@@ -25,10 +28,10 @@ MUTATIONS = [
      "let lead = least + (most - least) * spreadFraction(issuedAt: token.issuedAt.wholeSeconds)",
      "let lead = most * 0 * least", "was rotated late|" + STALE),
     ("rotations are due ten minutes late", STATE,
-     "token.map { identity.due($0) } ?? agenda.now",
-     "token.map { identity.due($0) + .seconds(600) } ?? agenda.now", STALE + "|rotated late"),
+     "token == nil ? agenda.now : token.flatMap { subject.due($0) }",
+     "token == nil ? agenda.now : token.flatMap { subject.due($0).map { $0 + .seconds(600) } }", STALE + "|rotated late"),
     ("a new token is not delivered", STATE,
-     "    undelivered = Positions(upTo: identity.deliveries.count)\n", "",
+     "    undelivered = Positions(upTo: subject.deliveries.count)\n", "",
      STALE + "|lacks it|" + MISSING + "|" + READY),
     ("a place that was busy is not given the newest token", DELIVERING,
      "self.issue != issue || suspect", "suspect", STALE + "|" + OLD_KEY),
@@ -99,8 +102,8 @@ MUTATIONS = [
      "guard token == nil, unread.isEmpty, let candidate, candidate.issuedAt.microseconds < 0 else",
      "minted anew by a restart"),
     ("a reload mints anew", RELOADING,
-     "before[old].identity.rotates(as: identity)",
-     "before[old].identity.rotates(as: identity), old < 0",
+     "before[old].subject.rotates(as: subject)",
+     "before[old].subject.rotates(as: subject), old < 0",
      "answered before it is there|without a cause"),
     ("rotations come far too early", IDENTITY,
      "let lead = least + (most - least) * spreadFraction(issuedAt: token.issuedAt.wholeSeconds)",
@@ -115,7 +118,7 @@ MUTATIONS = [
      "      return .ofAnotherKey",
      "is said to be new and is not"),
     ("the other deliveries are not looked at", LOOKING,
-     "guard holders == identity.lastingPositions,\n      identity", "guard identity",
+     "guard holders == subject.lastingPositions,\n      subject", "guard subject",
      "lacks it|not so|holds"),
     ("a lost file is not delivered again", LOOKING,
      "    undelivered.insert(position)\n", "", MISSING + "|not so"),
@@ -126,9 +129,9 @@ MUTATIONS = [
      "        states[number].attendSoon(&agenda)\n      }\n", "        _ = number\n      }\n",
      OLD_KEY),
     ("a new key replaces the tokens of others", STATE,
-     "|| !agenda.keys.areCurrent(for: token, of: identity)",
+     "|| !isCurrent(token, agenda)\n  }",
      "|| agenda.toldOfKeys.count > 1 && agenda.hasNewKeys\n"
-     "      || !agenda.keys.areCurrent(for: token, of: identity)", "without a cause"),
+     "      || !isCurrent(token, agenda)\n  }", "without a cause"),
     ("what a key replaced is not believed", "Keys",
      "        replaced.insert(Key.Replaced(signer: old.signing, until: until), at: 0)\n",
      "        replaced.removeAll { _ in until == .init(microseconds: 0) }\n", "is not believed"),
@@ -139,7 +142,7 @@ MUTATIONS = [
      "isUnfinished = agenda.schedule.isDue(at: now)", "isUnfinished = false",
      "awake again at once"),
     ("a token of an old key is good enough", STATE,
-     "\n      || !agenda.keys.areCurrent(for: token, of: identity)", "", OLD_KEY),
+     "\n      || !isCurrent(token, agenda)\n  }", "\n  }", OLD_KEY),
     ("nobody's request rotates", STATE,
      "      isForced = true\n", "", "not rotated when it was asked for"),
     ("a new key waits for a pause", ROTATOR,
@@ -163,8 +166,8 @@ MUTATIONS = [
     ("a removal and a delivery meet at one path", RELOADING,
      "    agenda.busy.insert(delivery.path)\n    agenda.start(.removal",
      "    agenda.start(.removal", "two jobs at"),
-    ("sockets are looked for on the disk", STATE,
-     "filter { self.deliveries[$0].isLasting })", "filter { _ in true })",
+    ("sockets are looked for on the disk", "Subject",
+     "filter { deliveries[$0].isLasting })", "filter { _ in true })",
      "minted anew by a restart"),
     ("who waits for a path waits for ever", RELOADING,
      "    states[number].startJobs(position...position, &agenda)\n", "",
@@ -186,7 +189,7 @@ MUTATIONS = [
      "guard failures.removeValue(forKey: key) != nil else", "guard failures[key] != nil else",
      "counted|recovered|twice|not tried"),
     ("failing identities are counted wrongly", FAILING,
-     "if failures.isEmpty { agenda.totals.failing -= 1 }", "", "counted wrongly"),
+     "if failures.isEmpty, subject.identity != nil { agenda.totals.failing -= 1 }", "", "counted wrongly"),
     ("that a token is stale is never said", FAILING,
      "guard freshness > reportedFreshness",
      "guard freshness > .stale, freshness > reportedFreshness", "nobody said|woken for nothing"),
@@ -206,4 +209,46 @@ MUTATIONS = [
      "bearer = identity.bearer",
      "bearer = .subject(ByteString(String(decoding: token.compact, as: UTF8.self)))",
      "token bytes"),
+
+    # The JWK Set of a key in files
+    ("a former key stays in the set for ever", "Subject",
+     "self[publication.key]?.nextEnd(after: now) ?? .never", ".never", SET),
+    ("a set whose clock was set back is not made anew", STATE,
+     "      || subject.identity == nil\n", "\n", SET),
+    ("a set that an earlier run left is not compared", "Subject",
+     "compact == other.compact && expiresAt", "expiresAt", SET),
+
+    # Rings of keys
+    ("a key signs before verifiers know it", RING,
+     "published.seen + policy.publishAhead - now.seen", "published.seen - now.seen", REFUSED),
+    ("a key goes before its tokens", RING,
+     "let life = member.life + KeyRing.margin(ofLife: member.life)", "let life = Duration.zero",
+     REFUSED),
+    ("the wall clock alone says when a key may go", RING,
+     "max(retired.wall + life - now.wall, retired.seen + life - now.seen)",
+     "retired.wall + life - now.wall", REFUSED),
+    ("the time that was seen alone says when a key may go", RING,
+     "max(retired.wall + life - now.wall, retired.seen + life - now.seen)",
+     "retired.seen + life - now.seen", REFUSED),
+    ("a key counts as published before it is anywhere", RING_PLAN,
+     "if isOut, all.contains(", "if all.contains(", REFUSED),
+    ("what was true of the last set is believed of the next", RING_TURN,
+     "      isOut = false\n", "", REFUSED),
+    ("what is to be saved is so at once", RING_PLAN,
+     "    pending = kept\n", "    pending = kept\n    members = kept\n",
+     REFUSED + "|no file|two are|does not|CRASHES"),
+    ("time passes while nobody sees it", RING_STATE,
+     "saved.bootID == bootID\n", "saved.bootID.isEmpty\n", REFUSED),
+    ("without a state, the newest signs", RING_STATE,
+     "sorted { $0.number < $1.number }", "sorted { $0.number > $1.number }", REFUSED),
+    ("a key that failed to be made is made beside it", RING_PLAN,
+     "number: max(lastNumber, all.map(\\.number).max() ?? 0) + 1)",
+     "number: max(lastNumber, all.map(\\.number).max() ?? 0) + 1 + (failure == nil ? 0 : 1))",
+     REFUSED + "|files are left"),
+    ("files of nobody stay", RING_PLAN,
+     "if let number = files.subtracting(kept).min()",
+     "if let number = files.subtracting(files).min()",
+     "files are left"),
+    ("nobody is woken for a rotation", RING_PLAN,
+     "      pauses += [left, left - policy.publishAhead]\n", "", "rotations in four|overdue"),
 ]

@@ -17,6 +17,7 @@ RELOADS = "a reload is applied whole or not at all"
 CONFIGURED = "what is wrong with a configuration is found, and what is right is meant"
 COMMANDS = "commands do what the manual page says"
 HOOKS = "hooks run after rotations, once, within bounds, and inherit nothing"
+KEYS = "keys follow each other, and nobody is refused"
 MASKED = "no token and no secret is shown, and nothing steers a terminal"
 
 CLOCKS = ["test_clock.py::test_a_clock_that_is_set_is_noticed_at_once"]
@@ -179,10 +180,12 @@ MUTATIONS = [
 
     # The secret
     (SECRETS, "a new secret path is not watched after a reload", "jotd/Daemon/Daemon.swift",
-     "    secrets.watch(loaded.secrets)\n    let turn", "    let turn",
+     "    secrets.watch(loaded.secrets)\n"
+     "    let keys = rings.configure(settings, loaded.rings, loaded.keys)\n    let turn",
+     "    let keys = rings.configure(settings, loaded.rings, loaded.keys)\n    let turn",
      ["test_secret.py::test_a_secret_that_a_reload_names_is_watched"]),
     (SECRETS, "a reload takes no new secret over", "jotd/Daemon/Daemon.swift",
-     "driver.step(.configured(settings.identities, loaded.keys))",
+     "driver.step(.configured(settings.identities, keys))",
      "driver.step(.configured(settings.identities, servers.store.general.keys))",
      ["test_secret.py::test_a_secret_that_a_reload_names_is_watched"]),
     (SECRETS, "a secret that is renamed into place goes unnoticed", "jotd/System/Inotify.swift",
@@ -288,10 +291,10 @@ MUTATIONS = [
      "    if !folder.isInMemory { try target.sync() }\n", "", SYNCED),
     (DURABLE, "a file is written and synced after it has its name",
      "jotd/Delivery/FileWriter.swift",
-     "      try finish(target, content, file, folder)\n"
+     "      try finish(target, file, folder, write)\n"
      "      try folder.descriptor.rename(temporary, to: name)\n",
      "      try folder.descriptor.rename(temporary, to: name)\n"
-     "      try finish(target, content, file, folder)\n",
+     "      try finish(target, file, folder, write)\n",
      SYNCED),
     (DURABLE, "a folder is not synced", "jotd/Delivery/FileWriter.swift",
      "      throw error\n    }\n    if !folder.isInMemory { try folder.descriptor.sync() }\n",
@@ -631,10 +634,10 @@ MUTATIONS = [
 
     # Reloads
     (RELOADS, "hooks are not applied on a reload", "jotd/Daemon/Daemon.swift",
-     "    hooks.configure(settings.identities)\n    publishHookFaults", "    publishHookFaults",
+     "    hooks.configure(settings.hooks)\n    publishHookFaults", "    publishHookFaults",
      ["test_reload.py::test_hooks_are_those_of_the_last_reload"]),
     (RELOADS, "what was lost is not looked for", "Rotation/Reloading.swift",
-     "kept.unread = identity.lastingPositions", "kept.unread = Positions()",
+     "kept.unread = subject.lastingPositions", "kept.unread = Positions()",
      ["test_reload.py::test_reload_repairs_what_was_lost"]),
     (DURABLE, "what a crash left stays", "jotd/Delivery/FileWriter.swift",
      "      else { return }\n      try? folder.descriptor.remove(name)\n",
@@ -848,8 +851,8 @@ MUTATIONS = [
      "all.count > 1 || all.first?.name != Key.standardName", "all.count > 1",
      ["test_keys.py::test_one_key_with_a_name_is_named"]),
     (COMMANDS, "mint reads all secrets", "jotd/Commands/KeyOptions.swift",
-     "return (try signer(chosen, chosen.secret), lifetimes)",
-     "_ = try keys()\n    return (try signer(chosen, chosen.secret), lifetimes)",
+     "return (try signer(chosen, secret), lifetimes)",
+     "_ = try keys()\n    return (try signer(chosen, secret), lifetimes)",
      ["test_keys.py::test_mint_reads_the_secret_of_its_key_alone"]),
     (COMMANDS, "refresh signs with the first key", "jotd/Commands/Refresh.swift",
      "keys[claims.key]?.signing ??", "(claims.key == \"\" ? keys[\"\"] : nil)?.signing ??",
@@ -1050,7 +1053,7 @@ MUTATIONS = [
     (VERDICTS, "published keys have no purpose", "Rotation/PublicKey.swift",
      "JSON.Member(\"use\", .string(\"sig\")), ", "", KEY_SET),
     (VERDICTS, "what was replaced is not published", "Rotation/Keys.swift",
-     "all.map(\\.signing) + all.flatMap({ $0.former(at: now) })", "all.map(\\.signing)",
+     "keys.map(\\.signing) + keys.flatMap({ $0.others(at: now) })", "keys.map(\\.signing)",
      ["test_private_keys.py::test_a_changed_key_replaces_the_tokens_of_its_identities_alone"]),
     (VERDICTS, "two published keys have one name", "Rotation/Keys.swift",
      "names.insert(signer.kid).inserted else",
@@ -1146,4 +1149,41 @@ MUTATIONS = [
     (MASKED, "random characters are taken for a word", "jotd/System/Quoting.swift",
      "if last != 0, kind != last { changes += 1 }", "if last != 0, kind != last { changes += 0 }",
      ["test_misplaced_secrets.py::test_random_characters_are_no_word_however_few"]),
+
+    # Keys that jotd makes, and where their sets are
+    (KEYS, "a set is published once and never again", "Rotation/Rotator.swift",
+     "for number in states.indices.suffix(agenda.publications) {",
+     "for number in states.indices.suffix(0) {",
+     ["test_rings.py::test_a_key_lives_from_published_to_retired"]),
+    (KEYS, "a key that others may read is used", "jotd/Rings/KeyFolder.swift",
+     "status.kind == .file, status.mode & 0o077 == 0,", "status.kind == .file,",
+     ["test_rings.py::test_a_key_that_others_may_read_stops_the_start_and_is_not_lost"]),
+    (KEYS, "two have one folder", "jotd/Rings/LoadedRing.swift",
+     "isOwner ? try folder.lock() : nil", "nil",
+     ["test_rings.py::test_a_folder_is_for_one_ring"]),
+    (KEYS, "a key is said to be published before it is", "jotd/Daemon/Daemon.swift",
+     "publications.lazy.filter { !$0.isComplete }", "publications.lazy.filter { _ in false }",
+     ["test_rings.py::test_a_key_that_no_file_has_yet_does_not_sign"]),
+    (KEYS, "a file that holds no key is written over", "jotd/Rings/KeyFolder.swift",
+     "lastNumber: found.map(\\.number).max() ?? 0", "lastNumber: 0",
+     ["test_rings.py::test_what_is_no_key_is_not_written_over"]),
+    (KEYS, "a later state is taken for garbage", "jotd/Rings/KeyFolder.swift",
+     "if error.code == EPROTO {", "if error.code == EBADF {",
+     ["test_rings.py::test_a_state_of_a_later_jotd_is_left_alone"]),
+    (KEYS, "what is revoked is believed", "Rotation/KeyRing.swift",
+     "members.filter { $0.state == .published || $0.state == .retiring }", "members",
+     ["test_rings.py::test_what_signs_can_be_revoked_at_once"]),
+    (HOOKS, "a set is published, and its hooks do not run", "jotd/Daemon/Daemon.swift",
+     "case .published(let key): hooks.renewed(.publication(key: key))",
+     "case .published: break",
+     ["test_published_files.py::test_a_hook_runs_once_another_set_is_there"]),
+    (HONEST, "a set that is not where it should be is no fault", "jotd/Query/Reports.swift",
+     "|| general.publications.contains { $0.isMissing && !$0.failures.isEmpty }", "",
+     ["test_published_files.py::test_a_folder_that_is_gone_and_comes_back"]),
+    (PLACE, "a set takes the place of anything", "Rotation/Delivery.swift",
+     "return Format.isKeySet(text) }", "return true }",
+     ["test_published_files.py::test_what_is_no_set_is_not_replaced_at_the_first_contact"]),
+    (PLACE, "a set is for jotd alone", "jotd/Configuration/DeliveryReader.swift",
+     "mode.flatMap(\\.self) ?? 0o644", "mode.flatMap(\\.self) ?? 0o600",
+     ["test_published_files.py::test_the_set_is_there_once_jotd_is_ready"]),
 ]

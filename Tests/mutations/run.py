@@ -130,18 +130,19 @@ def build_program(texts):
     return tree / ".build/release/jotd"
 
 
-def simulate(binary, number, words):
+def simulate(binary, number, name, words):
     """Whether the simulation finds the fault by its invariant, and what it says first."""
     for seeds in SEEDS:
-        found, said = live(binary, number, words, seeds)
+        found, said = live(binary, number, name, words, seeds)
         if found:
             break
     return found, said
 
 
-def live(binary, number, words, seeds):
-    """The same for so many lives."""
-    command = [binary, "--testing-library", "swift-testing", "--filter", "SimulationTests"]
+def live(binary, number, name, words, seeds):
+    """The same for so many lives, of hosts or of rings of keys."""
+    suite = "KeyRingTests" if "/KeyRing" in name else "SimulationTests"
+    command = [binary, "--testing-library", "swift-testing", "--filter", suite]
     done = subprocess.run(
         ["prlimit", f"--cpu={SIMULATION_SECONDS}", *command], text=True, capture_output=True,
         env={**os.environ, "JOTD_SEEDS": seeds, "JOTD_MUTATION": str(number)})
@@ -224,10 +225,10 @@ def main():
 
     if in_core:
         binary = build_core(texts)
-        found, said = simulate(binary, 0, ".")
+        found, said = simulate(binary, 0, "", ".")
         if found or said != "NOT FOUND":
             sys.exit(f"without any fault, the simulation says: {said}")
-        try_all(in_core, lambda f: simulate(binary, f[0], f[5]), SIMULATIONS_AT_ONCE)
+        try_all(in_core, lambda f: simulate(binary, f[0], f[2], f[5]), SIMULATIONS_AT_ONCE)
     if outside:
         jotd = build_program(texts)
         baseline(jotd, outside)

@@ -116,7 +116,7 @@ final class Daemon {
   }
 
   private func wake(_ change: Duration?) {
-    if change != nil { rings.reconsider() }
+    if let change { rings.reconsider(change) }
     step(change.map(Input.clockSet) ?? .woke)
     rings.wake(at: .now)
   }

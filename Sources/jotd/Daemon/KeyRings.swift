@@ -79,8 +79,10 @@ final class KeyRings {
     for (name, moment) in wakes where moment <= now { step(name, .woke) }
   }
 
-  /// The clock was set, or the machine slept.
-  func reconsider() { for name in rings.keys { step(name, .woke) } }
+  /// The clock was set by this much, or the machine slept.
+  func reconsider(_ change: Duration) {
+    for name in rings.keys { step(name, .clockSet(by: change)) }
+  }
 
   /// The sets of these keys are at all their places.
   func publish(_ names: [String]) { for name in names { step(name, .published) } }

@@ -43,6 +43,8 @@ struct SimulatedRing {
   /// Tokens of these may be refused: an operator wanted that.
   private var excused: Set<String> = []
   private var isNextExcused = false
+  /// When the state was lost last, and with it what the clock said before.
+  private var lost: Int64 = 0
 
   private(set) var rotations = 0
   private(set) var log: [String] = []
@@ -97,10 +99,11 @@ struct SimulatedRing {
     switch Int.random(in: 0..<40, using: &random) {
     case 0..<3: try crash()
     case 3: try reboot()
-    case 4..<6: setClock()
+    case 4..<6: try setClock()
     case 6:
       // A crash with it, or nobody would read it.
       note("the state file is lost")
+      lost = clock.time
       state = random.chance(0.8) ? nil : Array("garbage".utf8)
       try crash()
     case 7..<9:
@@ -112,10 +115,11 @@ struct SimulatedRing {
     }
   }
 
-  private mutating func setClock() {
+  private mutating func setClock() throws {
     let step = Int64.random(in: 0...3 * every, using: &random) * (random.chance(0.5) ? 1 : -1)
     clock.set(by: step)
     note("the clock is set by \(Double(step) / 1e6) s")
+    try self.step(.clockSet(by: .microseconds(step)))
   }
 
   private mutating func crash() throws {
@@ -125,8 +129,13 @@ struct SimulatedRing {
     if publishing != nil, random.chance(0.5) { place = served }
     publishing = nil
     ring = nil
+    let isBroken = broken > clock.time
     clock.pass(to: clock.time + Int64.random(in: 0...5_000_000, using: &random))
-    if random.chance(0.1) { setClock() }
+    // The disk may have been broken, and then nobody knows well what it said before.
+    if random.chance(0.1) {
+      try setClock()
+      if isBroken { lost = clock.time }
+    }
     try start()
   }
 
@@ -137,9 +146,13 @@ struct SimulatedRing {
     publishing = nil
     ring = nil
     // The places are in memory, and those who fetch wait.
-    clock.pass(to: clock.time + Int64.random(in: 0...every, using: &random))
-    if random.chance(0.3) { setClock() }
-    booted = clock.time
+    let off = Int64.random(in: 0...every, using: &random)
+    clock.pass(to: clock.time + off)
+    if random.chance(0.3) {
+      clock.set(by: -off)
+      if broken > clock.time - off { lost = clock.time }
+    }
+    booted = clock.time - Int64.random(in: 0...off, using: &random)
     try start()
   }
 
@@ -209,6 +222,14 @@ struct SimulatedRing {
       rotations += 1
       if isNextExcused { excused.insert(active.kid) }
       isNextExcused = false
+    }
+    for member in turn.changed
+    where member.state == .retired && !member.isRevoked && !excused.contains(member.kid)
+      && out.contains(where: {
+        $0.kid == member.kid && $0.issued > lost && $0.iat <= clock.wall && clock.wall < $0.exp
+      })
+    {
+      throw Violation("\(member.kid) goes while a token of it is about: is refused by who knows it")
     }
     guard ring!.members.count(where: { $0.state == .active }) <= 1 else {
       throw Violation("two are active")
@@ -283,7 +304,10 @@ struct SimulatedRing {
         place = served
         try step(.published)
       }
-      if let work, work.end <= clock.time { try endWork() } else if work == nil { try step(.woke) }
+      if let work, work.end <= clock.time { try endWork() }
+      if work == nil, let wake = nextWake, clock.moment(of: wake) <= clock.time + 3 {
+        try step(.woke)
+      }
     }
   }
 
