@@ -100,7 +100,7 @@ def test_every_algorithm(ring, algorithm):
 
 
 def test_a_verifier_with_an_old_set_refuses_nobody(ring):
-    """Through five rotations, killed at random moments, with sets as old as publish_ahead allows."""
+    """Through five rotations, killed at random moments, with sets as old as they may be."""
     ahead = 2
     ring.make(rotate="4s", ahead=f"{ahead}s", life="3s", before="1s")
     daemon = ring.start().ready()

@@ -18,8 +18,8 @@ struct KeyFolder: Sendable {
     let found = try keyFiles()
     guard found.count <= 2 * Limits.keyMembers else {
       throw Failure(
-        "\(path) has \(found.count) private keys, and at most \(2 * Limits.keyMembers) are allowed: "
-          + "take away what jotd did not make")
+        "\(path) has \(found.count) private keys, and at most \(2 * Limits.keyMembers) are "
+          + "allowed: take away what jotd did not make")
     }
     if !found.isEmpty { try checkRights(Folder(path)) }
     for (number, algorithm) in found {
@@ -38,8 +38,8 @@ struct KeyFolder: Sendable {
     let saved = try savedState(&warnings)
     if saved == nil, !files.isEmpty {
       warnings.append(
-        "\(path): there are keys, and no state of them: the oldest signs, as the one that verifiers "
-          + "know for longest")
+        "\(path): there are keys, and no state of them: the oldest signs, as the one that "
+          + "verifiers know for longest")
     }
     let ring = KeyRing(
       saved, files: files, lastNumber: found.map(\.number).max() ?? 0, policy,
