@@ -69,9 +69,9 @@ extension KeyCommand {
       commandName: "revoke",
       abstract: "Drop a key at once, whoever has tokens of it: for one that somebody else has.",
       discussion: """
-        Verifiers refuse its tokens as soon as they fetch the keys anew. If it signs, the next key \
-        does from now on, and every token of it is replaced: until verifiers fetch, they may refuse \
-        those, too.
+        Verifiers refuse its tokens as soon as they fetch the keys anew. If it signs, the next \
+        key does from now on, and every token of it is replaced: until verifiers fetch, they may \
+        refuse those, too.
         """)
 
     @OptionGroup var member: MemberArgument
