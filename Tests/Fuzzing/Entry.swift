@@ -13,7 +13,7 @@ private let reader: @Sendable ([UInt8]) -> Void = {
     "yaml": readConfiguration, "token": readToken, "http": readRequests,
     "address": readCredentialAddress, "cgroup": readControlGroups, "found": readDeliveredFile,
     "span": readSpan, "date": readDate, "json": readJSON, "answer": readAnswer, "text": showText,
-    "key": readPrivateKey, "jwks": readPublicKeys,
+    "key": readPrivateKey, "jwks": readPublicKeys, "ring": readRing,
   ]
   let name = unsafe getenv("JOTD_FUZZ").map { unsafe String(cString: $0) }
   guard let reader = readers[name ?? ""] else {

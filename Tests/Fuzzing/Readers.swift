@@ -106,6 +106,37 @@ let now = Instant(seconds: 1_800_000_000)
   }
 }
 
+/// The state of a ring of keys: whatever it says, the ring comes to a key that signs, which only it
+/// says, and saves what it reads again.
+@Sendable func readRing(_ bytes: [UInt8]) {
+  guard let saved = try? KeyRing.Saved(parsing: bytes) else { return }
+  let moment = KeyRing.Moment(wall: now, sinceBoot: .seconds(1_000))
+  var ring = KeyRing(
+    saved, files: [], lastNumber: 0,
+    KeyRing.Policy(
+      algorithm: .ed25519, rotateEvery: .seconds(86_400), publishAhead: .seconds(3_600),
+      longestLife: .seconds(86_400)), bootID: "boot", at: moment)
+  var turn = ring.step(.woke, at: moment)
+  for _ in 0..<64 {
+    switch turn.work {
+    case .make(_, let number)?:
+      let point = Array("key \(number)".utf8)
+      let key = PublicKey.ed25519(point + [UInt8](repeating: 7, count: 32 - point.count))
+      turn = ring.step(.made(kid: "key\(number)", key), at: moment)
+    case .save(let text)?:
+      guard (try? KeyRing.Saved(parsing: text)) != nil else {
+        fatalError("it cannot be read again")
+      }
+      turn = ring.step(.done, at: moment)
+    case .load?, .remove?: turn = ring.step(.done, at: moment)
+    case nil:
+      precondition(ring.canSign)
+      return
+    }
+  }
+  fatalError("it does not rest")
+}
+
 /// JSON (RFC 8259): what is accepted is the same when it is written and read again.
 @Sendable func readJSON(_ bytes: [UInt8]) {
   if let value = try? JSON(parsing: bytes) { checkWritten(value) }

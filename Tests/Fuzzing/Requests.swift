@@ -16,7 +16,7 @@ import NIOEmbedded
     store, longPolls, Renewals(store, { _, _, done in done() }), FairQueue { work in work() },
     QueryService.Control(
       rotate: { _, _, done in done() },
-      reload: { $0(.failure(Failure("no"))) },
+      reload: { $0(.failure(Failure("no"))) }, ring: { _, _, done in done(Failure("no")) },
       report: { event in
         precondition(!"\(event)".utf8.contains(UInt8(ascii: "\n")), "\(event)")
       }))
