@@ -122,7 +122,7 @@ let now = Instant(seconds: 1_800_000_000)
     case .make(_, let number)?:
       let point = Array("key \(number)".utf8)
       let key = PublicKey.ed25519(point + [UInt8](repeating: 7, count: 32 - point.count))
-      turn = ring.step(.made(kid: "key\(number)", key), at: moment)
+      turn = ring.step(.made(kid: "made-here-\(number)", key), at: moment)
     case .save(let text)?:
       guard (try? KeyRing.Saved(parsing: text)) != nil else {
         fatalError("it cannot be read again")

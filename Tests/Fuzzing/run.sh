@@ -6,7 +6,8 @@ cd "$(dirname "$0")/../.."
 seconds=$1
 shift
 readers=("$@")
-[ $# -gt 0 ] || readers=(yaml token http address cgroup found span date json answer text key jwks ring)
+[ $# -gt 0 ] || readers=(yaml token http address cgroup found span date json answer text key jwks
+  ring)
 program=.build-fuzz/release/Fuzzing
 
 fuzz() {
