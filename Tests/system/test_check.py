@@ -196,16 +196,18 @@ def test_modes_for_everybody(host):
 
 
 def test_a_drop_in_is_followed_and_does_not_make_it_go_round_in_circles(host):
-    host.drop_in("User=root")
     container = host.container
-    # The folder of the service would go to root, with all that is in it: not for a check.
+    # The folders of the service would go to root, with all that is in them: not for a check.
+    host.drop_in("User=root")
+    assert "/var/lib/jotd belongs to jotd" in host.check()
+    host.drop_in("User=root\nStateDirectory=")
     said = host.check()
     assert "could not be checked as jotd.service runs: /run/jotd belongs to jotd" in said, said
     assert "judged with the rights of root (uid 0)" in said
     # And with the unit's capabilities, root may not write to a folder of another's.
-    host.drop_in("User=root\nRuntimeDirectory=\nReadWritePaths=/run/jotd")
+    host.drop_in("User=root\nRuntimeDirectory=\nStateDirectory=\nReadWritePaths=/run/jotd")
     assert "/run/jotd: root (uid 0) cannot write there: Permission denied" in host.check(78)
-    host.drop_in("User=root\nRuntimeDirectory=\nReadWritePaths=/run/jotd\n"
+    host.drop_in("User=root\nRuntimeDirectory=\nStateDirectory=\nReadWritePaths=/run/jotd\n"
                  "CapabilityBoundingSet=CAP_DAC_OVERRIDE")
     assert "judged with the rights of jotd.service, as root (uid 0)" in host.check()
     # A specifier, continued lines, and what is taken back.
