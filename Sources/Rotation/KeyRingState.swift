@@ -27,17 +27,16 @@ extension KeyRing {
 
   /// What an earlier run left: `saved` is nil where its file is lost, or says nothing; `lastNumber`
   /// is that of the last file, whatever it holds. `bootID` tells this boot of the machine from all
-  /// others (random(4), boot_id).
+  /// others (random(4), boot_id); empty when nobody knows.
   package init(
     _ saved: Saved?, files found: [File], lastNumber: Int, _ policy: Policy, bootID: String,
     at moment: Moment
   ) {
     // Time that nobody can know of does not count: the clock may have been set meanwhile.
     var seen = saved?.at.seen ?? .zero
-    if let saved {
-      seen +=
-        saved.bootID == bootID
-        ? max(.zero, moment.sinceBoot - saved.sinceBoot) : max(.zero, moment.sinceBoot)
+    if let saved, !bootID.isEmpty, !saved.bootID.isEmpty {
+      let isSameBoot = saved.bootID == bootID
+      seen += max(.zero, moment.sinceBoot - (isSameBoot ? saved.sinceBoot : .zero))
     }
     let now = Mark(wall: moment.wall, seen: seen)
     var members = saved?.members ?? []

@@ -191,6 +191,35 @@ def test_public_keys_are_served_by_tcp_also_while_jotd_restarts(installed):
         installed.restart()
 
 
+def test_the_service_makes_its_keys_and_has_them_follow_each_other(installed):
+    """In the folder that systemd makes for it, with its own user; and root's commands see them."""
+    good = installed.sh(f"cat {CONFIG}").stdout
+    keys = ("keys:\n  default: { secret: { file: /etc/jotd/secret } }\n"
+            "  streams: { algorithm: ES256, generate: { folder: /var/lib/jotd/streams },\n"
+            "             jwks: [ { file: /run/jotd/streams.json } ] }\n")
+    installed.write(CONFIG, re.sub(r"^signing:\n(?:[ #].*\n|\n)+", keys, good, flags=re.M))
+    try:
+        assert "/var/lib/jotd" not in installed.sh("jotd check").stderr
+        installed.restart()
+        assert installed.sh("stat -c '%U %a' /var/lib/jotd/streams").stdout == "jotd 700\n"
+        first = json.loads(installed.sh("cat /run/jotd/streams.json").stdout)["keys"]
+        installed.sh("jotd key add streams; jotd key activate --now streams 2")
+        assert "retiring" in installed.sh("jotd key list").stdout
+        installed.sh("systemctl reload jotd; systemctl restart jotd")
+        both = json.loads(installed.sh("cat /run/jotd/streams.json").stdout)["keys"]
+        assert len(both) == 2 and first[0] in both
+        assert json.loads(installed.sh("jotd key jwks").stdout)["keys"] == both
+        installed.sh("jotd check")
+        explained = installed.sh(
+            "journalctl --sync; journalctl -u jotd -x --no-pager "
+            "MESSAGE_ID=c61d3f7e90b24a5f8d1e2b6c7a9f0348").stdout
+        assert "A key of streams is retiring" in explained
+    finally:
+        installed.write(CONFIG, good)
+        installed.sh("systemctl stop jotd; rm -r /var/lib/jotd/streams")
+        installed.restart()
+
+
 def errors(container):
     """What an operator sees of the last start: messages and explanations of priority err."""
     run = container.show("InvocationID")

@@ -7,7 +7,7 @@ struct KeyFolder: Sendable {
   let path: Path
 
   private static let stateName = "state.json"
-  private static let lastBoot = "/proc/sys/kernel/random/boot_id"
+  private static let bootFile = "/proc/sys/kernel/random/boot_id"
 
   /// What is there: a ring, and what is worth saying. Nothing is changed. Throws where the folder
   /// or the state cannot be read, or is of a later jotd; a private key that cannot be used counts
@@ -43,7 +43,7 @@ struct KeyFolder: Sendable {
     }
     let ring = KeyRing(
       saved, files: files, lastNumber: found.map(\.number).max() ?? 0, policy,
-      bootID: try KeyFolder.bootID(), at: .now)
+      bootID: KeyFolder.bootID, at: .now)
     return (ring, warnings)
   }
 
@@ -65,9 +65,13 @@ struct KeyFolder: Sendable {
     }
   }
 
-  private static func bootID() throws(Failure) -> String {
-    let text = try FileSystem.contents(of: lastBoot, upTo: 64)
-    return String(decoding: text.prefix { $0 != 0x0a }, as: UTF8.self)
+  /// What this boot of the machine is called; the service does not see the kernel's file, and is
+  /// told by its unit. Empty when nobody says.
+  private static var bootID: String {
+    let text =
+      Environment["JOTD_BOOT_ID"].map { Array($0.utf8) }
+      ?? (try? FileSystem.contents(of: bootFile, upTo: 64)) ?? []
+    return String(decoding: text.filter(Base64URL.isDigit).filter { $0 != 0x2d }, as: UTF8.self)
   }
 
   // MARK: Files
@@ -151,7 +155,11 @@ struct KeyFolder: Sendable {
       guard status.kind == .folder else { throw Failure("\(path) is no folder") }
       try open().descriptor.checkWritable()
     } else {
-      try Folder(path.folder).descriptor.checkWritable()
+      do throws(Failure) { try Folder(path.folder).descriptor.checkWritable() } catch {
+        throw Failure(
+          "\(path), the folder of a key, cannot be made in \(path.folder): \(error)",
+          code: error.code)
+      }
     }
   }
 
