@@ -134,6 +134,7 @@ struct ServiceUnit {
     let meanings: [Character: String] = [
       "%": "%", "n": name, "N": "jotd", "p": "jotd", "i": "", "t": "/run", "S": "/var/lib",
       "C": "/var/cache", "L": "/var/log", "E": "/etc", "T": "/tmp", "V": "/var/tmp",
+      "b": Boot.id,
     ]
     var result = ""
     var rest = value[...]

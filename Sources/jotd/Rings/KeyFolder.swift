@@ -7,7 +7,6 @@ struct KeyFolder: Sendable {
   let path: Path
 
   private static let stateName = "state.json"
-  private static let bootFile = "/proc/sys/kernel/random/boot_id"
 
   /// What is there: a ring, and what is worth saying. Nothing is changed. Throws where the folder
   /// or the state cannot be read, or is of a later jotd; a private key that cannot be used counts
@@ -43,7 +42,7 @@ struct KeyFolder: Sendable {
     }
     let ring = KeyRing(
       saved, files: files, lastNumber: found.map(\.number).max() ?? 0, policy,
-      bootID: KeyFolder.bootID, at: .now)
+      bootID: Boot.id, at: .now)
     return (ring, warnings)
   }
 
@@ -63,15 +62,6 @@ struct KeyFolder: Sendable {
       warnings.append("\(file): \(error): it is as if it were lost")
       return nil
     }
-  }
-
-  /// What this boot of the machine is called; the service does not see the kernel's file, and is
-  /// told by its unit. Empty when nobody says.
-  private static var bootID: String {
-    let text =
-      Environment["JOTD_BOOT_ID"].map { Array($0.utf8) }
-      ?? (try? FileSystem.contents(of: bootFile, upTo: 64)) ?? []
-    return String(decoding: text.filter(Base64URL.isDigit).filter { $0 != 0x2d }, as: UTF8.self)
   }
 
   // MARK: Files
