@@ -110,7 +110,7 @@ package struct KeyRing: Sendable {
   var isOut = false
   var running: Work?
   var pending: [Member]?
-  var wish: (wish: Wish, id: Wish.ID?)?
+  var wish: (wish: Wish, id: Wish.ID)?
   var failure: Failure?
   var backoff = Backoff()
   /// By the time that was seen.

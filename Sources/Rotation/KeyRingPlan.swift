@@ -94,10 +94,11 @@ extension KeyRing {
     _ member: Member, from all: [Member], _ now: Mark
   ) -> Work {
     files.contains(member.number)
-      ? .remove(number: member.number) : save(retiring(member, in: all, now), now)
+      ? .remove(number: member.number) : save(retired(member, in: all, now), now)
   }
 
-  private func retiring(
+  /// `all`, in which that member is retired.
+  private func retired(
     _ member: Member, in all: [Member], _ now: Mark, isRevoked: Bool = false
   ) -> [Member] {
     var changed = all
@@ -249,7 +250,7 @@ extension KeyRing {
   private mutating func workForWish(_ all: [Member], _ now: Mark) -> Work? {
     // What it was granted for may have changed while something was saved.
     if let (wanted, id) = wish, wanted != .add, let fault = fault(of: wanted, now) {
-      if let id { turn.answers.append((id, fault)) }
+      turn.answers.append((id, fault))
       wish = nil
     }
     switch wish?.wish {
@@ -282,7 +283,7 @@ extension KeyRing {
       all = activating(next.kid, in: all, now)
     }
     // Saved before its file goes: it must not come back.
-    return save(retiring(member, in: all, now, isRevoked: true), now)
+    return save(retired(member, in: all, now, isRevoked: true), now)
   }
 }
 

@@ -10,6 +10,9 @@ extension KeyRing {
     let sinceBoot: Duration
   }
 
+  /// What files are numbered with: so many are never made.
+  package static let numbers = 1..<1 << 40
+
   /// A private key that is in a file.
   package struct File: Sendable {
     let kid: String
@@ -42,10 +45,11 @@ extension KeyRing {
     var members = saved?.members ?? []
     let known = Dictionary(uniqueKeysWithValues: members.map { ($0.number, $0.kid) })
     // A file with another key than it was, or a copy of one, is none.
-    let files = found.filter { file in
-      known[file.number].map { $0 == file.kid } ?? !known.values.contains(file.kid)
+    var kids = Set(known.values)
+    let files = found.sorted { $0.number < $1.number }.filter { file in
+      known[file.number].map { $0 == file.kid } ?? kids.insert(file.kid).inserted
     }
-    let unknown = files.filter { known[$0.number] == nil }.sorted { $0.number < $1.number }
+    let unknown = files.filter { known[$0.number] == nil }
     var fresh: [Member] = []
     if saved == nil {
       // Nobody knows which signed. Verifiers know the oldest for longest.
@@ -176,7 +180,7 @@ extension KeyRing.Member {
   }
 
   fileprivate init(_ json: JSON) throws(Failure) {
-    guard let number = json["number"]?.int64, (1...1 << 40).contains(number),
+    guard let number = json["number"]?.int64, KeyRing.numbers.contains(Int(number)),
       case .string(let state)? = json["state"], let state = KeyRing.State(rawValue: state),
       let jwk = json["jwk"], case .string(let kid)? = jwk["kid"], KeyLabel.fault(inKid: kid) == nil,
       case .string(let name)? = jwk["alg"], let algorithm = Algorithm(rawValue: name),

@@ -135,14 +135,16 @@ extension KeyRing {
     pending = nil
     wish = nil
     guard let asked else { return }
-    if case .revoke = asked.wish, let saving {
+    if case .revoke(let kid) = asked.wish, let saving,
+      saving.contains(where: { $0.kid == kid && $0.state == .retired })
+    {
       // At once, saved or not.
       adopt(saving, now)
       isDirty = true
       let text = "it is revoked, but that could not be saved, and a restart would bring it back: "
-      if let id = asked.id { turn.answers.append((id, Failure("\(text)\(reason)"))) }
-    } else if let id = asked.id {
-      turn.answers.append((id, reason))
+      turn.answers.append((asked.id, Failure("\(text)\(reason)")))
+    } else {
+      turn.answers.append((asked.id, reason))
     }
   }
 
@@ -154,7 +156,7 @@ extension KeyRing {
     savedAt = now.seen
     isDirty = false
     if let wish, isFulfilled(wish.wish) {
-      if let id = wish.id { turn.answers.append((id, nil)) }
+      turn.answers.append((wish.id, nil))
       self.wish = nil
     }
   }

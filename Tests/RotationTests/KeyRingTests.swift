@@ -31,4 +31,22 @@ struct KeyRingTests {
     print("simulated \(lives.count) rings of keys with \(rotations) rotations")
     if lives.count > 20 { #expect(rotations > 5 * lives.count) }
   }
+
+  @Test func aRevocationIsNotSaidToBeDoneBecauseSomethingElseFailed() {
+    let moment = KeyRing.Moment(wall: Instant(seconds: 1_700_000_000), sinceBoot: .seconds(9))
+    var ring = KeyRing(
+      nil, files: [], lastNumber: 0,
+      KeyRing.Policy(
+        algorithm: .ed25519, rotateEvery: nil, publishAhead: .zero, longestLife: .seconds(60)),
+      bootID: "boot", at: moment)
+    _ = ring.step(.woke, at: moment)
+    _ = ring.step(.made(kid: "one", .ed25519([UInt8](repeating: 1, count: 32))), at: moment)
+    _ = ring.step(.done, at: moment)
+    // What the clock said is being saved when the wish comes.
+    _ = ring.step(.clockSet(by: .seconds(-1)), at: moment)
+    _ = ring.step(.asked(.revoke("one"), 1), at: moment)
+    let turn = ring.step(.failed(Failure("no room")), at: moment)
+    #expect(turn.answers.map { $0.fault?.description } == ["no room"])
+    #expect(ring.active?.kid == "one")
+  }
 }

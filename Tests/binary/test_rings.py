@@ -425,6 +425,19 @@ def test_a_file_with_another_key_is_a_lost_key(ring):
         daemon.stop()
 
 
+def test_a_copy_of_a_key_is_none(ring):
+    ring.start().ready().stop()
+    shutil.copy2(ring.keys / "1.ES256.pem", ring.keys / "2.ES256.pem")
+    (ring.keys / "state.json").unlink()
+    for _ in range(2):
+        daemon = ring.start().ready()
+        key(ring, "add")
+        key(ring, "retire", str(json.loads(ask(ring, "/v1/keys")[1])["keys"][0]["members"][-1]
+                                ["number"]))
+        assert states(ring)[0] == "active" and daemon.process.poll() is None
+        daemon.stop()
+
+
 def test_a_folder_is_for_one_ring(ring):
     first = ring.start().ready()
     before = (ring.keys / "state.json").stat().st_ino
@@ -444,7 +457,7 @@ def test_a_folder_is_for_one_ring(ring):
         "socket:", 1).replace("sub: alice }", "sub: alice }, key: streams")
     ring.config.write_text(text)
     first.reload()
-    assert first.count("is refused") == 1
+    assert first.count("is in use: by another jotd, or by another key") == 1
     assert states(ring) == ["active"]
 
 

@@ -243,7 +243,7 @@ MUTATIONS = [
      "let isSameBoot = saved.bootID == bootID\n", "let isSameBoot = saved.bootID.isEmpty\n",
      REFUSED),
     ("without a state, the newest signs", RING_STATE,
-     "sorted { $0.number < $1.number }", "sorted { $0.number > $1.number }", REFUSED),
+     "found.sorted { $0.number < $1.number }", "found.sorted { $0.number > $1.number }", REFUSED),
     ("a key that failed to be made is made beside it", RING_PLAN,
      "number: max(lastNumber, all.map(\\.number).max() ?? 0) + 1)",
      "number: max(lastNumber, all.map(\\.number).max() ?? 0) + 1 + (failure == nil ? 0 : 1))",

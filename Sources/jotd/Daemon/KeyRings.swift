@@ -87,7 +87,7 @@ final class KeyRings {
   /// The sets of these keys are at all their places.
   func publish(_ names: [String]) { for name in names { step(name, .published) } }
 
-  /// An operator wants something of the key of this name; nil when there is no such ring.
+  /// An operator wants something of the key of this name.
   func ask(_ name: String, _ wish: KeyRing.Wish, _ id: KeyRing.Wish.ID) {
     guard rings[name] != nil else {
       return hear(.answered(id, Failure("the key \(name) is none that jotd makes (generate)")))

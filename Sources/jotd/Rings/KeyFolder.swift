@@ -81,7 +81,7 @@ struct KeyFolder: Sendable {
     return names.compactMap { name in
       let parts = name.split(separator: ".", omittingEmptySubsequences: false)
       guard parts.count == 3, parts[2] == "pem", let number = Int(parts[0]),
-        (1...1 << 48).contains(number), let algorithm = Algorithm(rawValue: String(parts[1])),
+        KeyRing.numbers.contains(number), let algorithm = Algorithm(rawValue: String(parts[1])),
         !algorithm.takesSecret, name == self.name(number, algorithm)
       else { return nil }
       return (number, algorithm)
@@ -135,8 +135,7 @@ struct KeyFolder: Sendable {
 
   /// Makes the folder where it is not there, and keeps others from changing it.
   func lock() throws(Failure) -> KeyFolderLock {
-    _ = try open()
-    return try KeyFolderLock(path)
+    try KeyFolderLock(open())
   }
 
   /// Throws when no key could be kept there.
