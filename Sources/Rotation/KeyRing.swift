@@ -12,7 +12,7 @@
 /// - what changes is saved first, and one piece of work is done at a time.
 package struct KeyRing: Sendable {
   /// The order is that of a member's life; an operator may have a retiring one sign again.
-  package enum State: String, CaseIterable, Sendable {
+  package enum State: String, Sendable {
     /// Verifiers are told of it, and nothing is signed with it yet.
     case published
     case active
@@ -111,7 +111,8 @@ package struct KeyRing: Sendable {
   var running: Work?
   var pending: [Member]?
   var wish: (wish: Wish, id: Wish.ID)?
-  var failure: Failure?
+  /// Why the last try at something failed; nil when all is well.
+  package internal(set) var failure: Failure?
   var backoff = Backoff()
   /// By the time that was seen.
   var retryAt: Duration?
@@ -150,9 +151,6 @@ extension KeyRing {
   package var others: [Member] {
     members.filter { $0.state == .published || $0.state == .retiring }
   }
-
-  /// Why the last try at something failed; nil when all is well.
-  package var fault: Failure? { failure }
 
   /// When the active member is to be replaced; nil for never.
   package var rotation: Instant? {

@@ -25,7 +25,7 @@ package struct KeyRingStatus: Sendable {
     self.key = key
     members = ring.members.map { Entry(member: $0, until: ring.nextState(of: $0, at: moment)) }
     rotation = ring.rotation
-    failure = ring.fault
+    failure = ring.failure
     overdue = ring.overdue
     self.workingSince = workingSince
   }

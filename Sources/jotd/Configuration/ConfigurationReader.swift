@@ -356,15 +356,9 @@ struct ConfigurationReader {
 
   private mutating func readDeliveries(_ section: Section) -> [Delivery] {
     guard let node = section["deliver"],
-      let nodes = diagnostics.list(node, section.path("deliver"))
+      let nodes = diagnostics.list(
+        node, section.path("deliver"), upTo: Limits.deliveries, "deliveries")
     else { return [] }
-    if nodes.count > Limits.deliveries {
-      diagnostics.error(
-        node.location,
-        "\(section.path("deliver")) has \(nodes.count) deliveries: "
-          + "at most \(Limits.deliveries) are allowed")
-      return []
-    }
     return nodes.enumerated().compactMap { index, node in
       readDelivery(node, "\(section.path("deliver"))[\(index)]")
     }

@@ -5,12 +5,7 @@ import Rotation
 extension Diagnostics {
   /// The hooks of a list; those that are wrong leave an error.
   func hooks(_ node: YAMLNode, _ name: @autoclosure () -> String) -> [Hook] {
-    guard let nodes = list(node, name()) else { return [] }
-    guard nodes.count <= Limits.hooks else {
-      error(
-        node.location, "\(name()) has \(nodes.count) hooks: at most \(Limits.hooks) are allowed")
-      return []
-    }
+    guard let nodes = list(node, name(), upTo: Limits.hooks, "hooks") else { return [] }
     return nodes.enumerated().compactMap { index, node in hook(node, "\(name())[\(index)]") }
   }
 

@@ -29,16 +29,9 @@ extension Diagnostics {
   private func readPublishedFiles(
     _ section: Section
   ) -> [(file: FileDelivery, location: SourceLocation)] {
-    guard let node = section["jwks"], let nodes = list(node, section.path("jwks")) else {
-      return []
-    }
-    guard nodes.count <= Limits.deliveries else {
-      error(
-        node.location,
-        "\(section.path("jwks")) has \(nodes.count) files: at most \(Limits.deliveries) are "
-          + "allowed")
-      return []
-    }
+    guard let node = section["jwks"],
+      let nodes = list(node, section.path("jwks"), upTo: Limits.deliveries, "files")
+    else { return [] }
     return nodes.enumerated().compactMap { index, node in
       publishedFile(node, "\(section.path("jwks"))[\(index)]")
     }

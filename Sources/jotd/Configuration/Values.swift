@@ -106,6 +106,19 @@ extension Diagnostics {
     return nodes
   }
 
+  /// The same with a bound on its entries, which `nouns` names.
+  func list(
+    _ node: YAMLNode, _ name: @autoclosure () -> String, upTo most: Int, _ nouns: String
+  ) -> [YAMLNode]? {
+    guard let nodes = list(node, name()) else { return nil }
+    guard nodes.count <= most else {
+      error(
+        node.location, "\(name()) has \(nodes.count) \(nouns): at most \(most) are allowed")
+      return nil
+    }
+    return nodes
+  }
+
   private func refuse<Value>(_ node: YAMLNode, _ name: @autoclosure () -> String, _ allowed: String)
     -> Value?
   {

@@ -51,15 +51,8 @@ import Rotation
 
   /// Writes the bytes to a file, past ordinary memory.
   func write(to target: borrowing Descriptor) throws(Failure) {
-    var rest = unsafe UnsafeBufferPointer(start: bytes, count: count)
-    while !rest.isEmpty {
-      let count = unsafe Glibc.write(target.number, rest.baseAddress, rest.count)
-      if count > 0 {
-        unsafe rest = UnsafeBufferPointer(rebasing: rest[count...])
-      } else if errno != EINTR {
-        throw Failure.last
-      }
-    }
+    let number = target.number
+    try withSpan { bytes throws(Failure) in try Descriptor.write(bytes, to: number) }
   }
 
   /// Lends the bytes to be read; they must not be copied to ordinary memory.

@@ -49,11 +49,11 @@ struct Preflight {
         if let used = inUse?[key.settings.label.name], used.folder == generated.folder {
           return used.key.published(at: key.settings.publication)
         }
-        guard let ring = inspectRing(key, settings, mayMake: inUse != nil, diagnostics) else {
-          return nil
-        }
+        guard
+          let (ring, made) = inspectRing(key, settings, mayMake: inUse != nil, diagnostics)
+        else { return nil }
         rings.append(ring)
-        return try? ring.key()
+        return made
       }
       return key.settings.key(
         zip(key.settings.secrets, key.locations).map { secret, location in
@@ -78,7 +78,7 @@ struct Preflight {
 
   private static func inspectRing(
     _ key: Settings.Key, _ settings: Settings, mayMake: Bool, _ diagnostics: Diagnostics
-  ) -> LoadedRing? {
+  ) -> (LoadedRing, Key)? {
     guard let generated = key.settings.generated, let location = key.locations.first else {
       return nil
     }
@@ -91,15 +91,16 @@ struct Preflight {
     var warnings: [String] = []
     defer { for warning in warnings { diagnostics.warn(location, warning) } }
     do throws(Failure) {
-      var ring = try LoadedRing(
-        reading: key.settings, longestLife: life, isOwner: mayMake, &warnings)
+      guard
+        var ring = try LoadedRing(
+          reading: key.settings, longestLife: life, isOwner: mayMake, &warnings)
+      else { return nil }
       guard mayMake else {
-        try ring?.folder.checkWritable()
+        try ring.folder.checkWritable()
         return nil
       }
-      try ring?.begin()
-      _ = try ring?.key()
-      return ring
+      try ring.begin()
+      return (ring, try ring.key())
     } catch {
       diagnostics.error(location, error.description, isTransient: error.isTransient)
       return nil

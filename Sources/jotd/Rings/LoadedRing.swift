@@ -50,7 +50,7 @@ struct LoadedRing: Sendable {
     var turn = ring.step(.woke, at: .now)
     while !ring.canSign {
       guard let work = turn.work else {
-        throw ring.fault ?? Failure("there is no key to sign with")
+        throw ring.failure ?? Failure("there is no key to sign with")
       }
       let (input, signer) = folder.carryOut(work)
       if let signer { add(signer) }

@@ -54,6 +54,11 @@ struct Descriptor: ~Copyable {
 
   /// Writes all of `bytes` to an open descriptor that somebody else owns.
   static func write(_ bytes: [UInt8], to number: Int32) throws(Failure) {
+    try write(bytes.span, to: number)
+  }
+
+  /// The same of bytes that are lent.
+  static func write(_ bytes: Span<UInt8>, to number: Int32) throws(Failure) {
     var written = 0
     while written < bytes.count {
       written += try result {

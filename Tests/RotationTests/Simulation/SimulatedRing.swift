@@ -86,8 +86,8 @@ struct SimulatedRing {
       throw Violation("\(rotations - before) rotations in four")
     }
     while work != nil { try pass(1_000_000) }
-    guard let ring, ring.fault == nil, ring.overdue! > clock.now else {
-      throw Violation("it is not well in the end: \(ring?.fault?.description ?? "overdue")")
+    guard let ring, ring.failure == nil, ring.overdue! > clock.now else {
+      throw Violation("it is not well in the end: \(ring?.failure?.description ?? "overdue")")
     }
     let wanted = Set(ring.members.filter { $0.state != .retired }.map(\.number))
     guard Set(files.keys) == wanted else { throw Violation("files are left, or lack") }
