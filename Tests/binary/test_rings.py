@@ -14,10 +14,11 @@ import time
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm
 
-from conftest import JOTD, Answer, Connection, claims_of, eventually, jotd, needs_root
-from test_private_keys import KEYS, OPEN, PEM, PKCS8, written
+from conftest import JOTD, Answer, Connection, claims_of, eventually, in_memory, jotd, needs_root
+from test_private_keys import KEYS, OPEN, PEM, PKCS8, parts_of, written
 from test_published_files import ask, kids
 
 
@@ -492,3 +493,20 @@ def test_no_state_can_bring_it_down(ring, text):
     else:
         process.ready()
         assert before[0] in kids(ring.set)
+
+
+@needs_root
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+def test_what_jotd_makes_is_in_locked_memory_only(ring, algorithm):
+    """After it was made, and written; and after it was read anew."""
+    ring.make(algorithm=algorithm)
+    daemon = ring.start().ready()
+    for _ in range(2):
+        pem = (ring.keys / f"1.{algorithm}.pem").read_bytes()
+        _, wanted = parts_of(load_pem_private_key(pem, None), "pem")
+        jotd("rotate", "--config", ring.config, "a")
+        found = in_memory(daemon.pid, wanted)
+        assert [each for each in found if each[1]], "it must be somewhere"
+        assert [each for each in found if not each[1]] == []
+        daemon.stop()
+        daemon = ring.start().ready()
