@@ -702,23 +702,31 @@ def test_nobody_who_asks_while_jotd_restarts_is_refused(keyed, handed, name, fam
 
 
 def test_an_answer_under_way_is_not_cut_by_a_stop(keyed, handed):
-    """More than the kernel takes at once, to somebody who reads it slowly."""
+    """More than the kernel takes at once, to somebody who reads it slowly; but for one who is so
+    slow that a stop would take too long: here, where this machine has other things to do."""
     who = "".join(f"  more-{n:04}: {{ user_id: {'u' * 200}, role: viewer }}\n" for n in range(1500))
     keyed.config.write_text(keyed.config.read_text() + who)
     listener = listening(keyed, socket.AF_UNIX)
-    process = handed([listener], "query")
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(60)
-        client.connect(listener.getsockname())
-        client.sendall(b"GET /v1/identities HTTP/1.1\r\nHost: a\r\n\r\n")
-        answer = client.recv(1000)
-        process.terminate()
-        eventually(lambda: "stopping on SIGTERM" in keyed.read("log"))
-        while part := client.recv(65536):
-            answer += part
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert f"content-length: {len(body)}".encode() in head.lower()
-    assert len(json.loads(body)["identities"]) == 1503
+    for _ in range(8):
+        process = handed([listener], "query")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(listener.getsockname())
+            client.sendall(b"GET /v1/identities HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = client.recv(1000)
+            begin = time.monotonic()
+            process.terminate()
+            eventually(lambda: "stopping on SIGTERM" in keyed.read("log"))
+            while part := client.recv(65536):
+                answer += part
+        took = time.monotonic() - begin
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if f"content-length: {len(body)}".encode() in head.lower():
+            assert len(json.loads(body)["identities"]) == 1503
+            return
+        assert took > 0.2, "cut before the daemon had waited for it"
+        process.wait(60)
+    pytest.fail("never whole")
 
 
 # MARK: Algorithm confusion (RFC 8725 sections 2.1 and 3.1)
