@@ -56,7 +56,8 @@ package enum Delivery: Hashable, Sendable {
 
   /// Whether a file that this run has not written may be replaced, by what it holds: nothing, or a
   /// token or a part of one in one of the formats, with white space around it or none. Where tokens
-  /// are written in place, also what a power cut leaves of two. For a JWK Set, the same of one.
+  /// are written in place, also what a power cut leaves of two. Where a text is delivered, also one
+  /// line with a token in it, which another template may have made. For a JWK Set, the same of one.
   package func isReplaceable(_ content: [UInt8]) -> Bool {
     // Zeros are what a power cut leaves of a file whose size was written, and nobody's data.
     let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d, 0]
@@ -64,7 +65,20 @@ package enum Delivery: Hashable, Sendable {
       let last = content.lastIndex(where: { !blanks.contains($0) })
     else { return true }
     let text = Array(content[first...last])
-    if case .file(let file) = self, file.format == .jwks { return Format.isKeySet(text) }
+    if case .file(let file) = self {
+      switch file.format {
+      case .jwks: return Format.isKeySet(text)
+      case .text(let template):
+        // A template may begin or end with white space.
+        let whole = Array(content[...(content.lastIndex { $0 != 0 } ?? last)])
+        if template.token(in: whole) != nil || Format.isLineWithToken(text)
+          || isInPlace && template.isTorn(whole)
+        {
+          return true
+        }
+      case .token, .env, .json, .header: break
+      }
+    }
     if Format.compact(in: text).map(Format.isToken) == true { return true }
     return isInPlace && Format.isTorn(text)
   }

@@ -8,11 +8,13 @@ package enum Format: Hashable, Sendable {
   case json
   /// `Authorization: Bearer token` and a newline (RFC 6750 section 2.1): for `curl -H @file`.
   case header
+  /// Any text with the token in it: for a client's own files.
+  case text(TextTemplate)
   /// A JWK Set (RFC 7517 section 5): for the places of a publication alone.
   case jwks
 
   /// The names in the configuration, for tokens.
-  package static let names = ["token", "env", "json", "header"]
+  package static let names = ["token", "env", "json", "header", "text"]
 
   private static let jsonStart = Array(#"{"identity":""#.utf8)
   private static let keysStart = Array(#"{"keys":["#.utf8)
@@ -24,6 +26,7 @@ package enum Format: Hashable, Sendable {
     case .token, .jwks: return token.compact
     case .env(let variable): return Array("\(variable)=".utf8) + token.compact + [0x0a]
     case .header: return Format.headerStart + token.compact + [0x0a]
+    case .text(let template): return template.render(token)
     case .json:
       let object = JSON.object(
         [
@@ -45,6 +48,7 @@ package enum Format: Hashable, Sendable {
     case .token, .jwks: return content
     case .env(let variable): return line(content, after: Array("\(variable)=".utf8))
     case .header: return line(content, after: Format.headerStart)
+    case .text(let template): return template.token(in: content)
     case .json:
       guard case .string(let text)? = (try? JSON(parsing: content))?["token"] else { return nil }
       return Array(text.utf8)
@@ -55,14 +59,24 @@ package enum Format: Hashable, Sendable {
   static func compact(in text: [UInt8]) -> [UInt8]? {
     if text.first == UInt8(ascii: "{") { return Format.json.token(in: text) }
     if text.starts(with: headerStart) { return Array(text.dropFirst(headerStart.count)) }
-    // A token has no equals sign.
-    return text.firstIndex(of: UInt8(ascii: "=")).map { Array(text[$0...].dropFirst()) } ?? text
+    // A token has no equals sign, and a variable's name no newline.
+    guard let equals = text.firstIndex(of: UInt8(ascii: "=")), !text[..<equals].contains(0x0a)
+    else { return text }
+    return Array(text[equals...].dropFirst())
   }
 
   /// Whether `text` can be a token or the beginning of one: a JWT's header is a JSON object.
   static func isToken(_ text: [UInt8]) -> Bool {
     text.count <= Limits.tokenBytes && text.starts(with: "eyJ".utf8)
       && text.allSatisfy(isPart)
+  }
+
+  /// Whether `text` is one line in which a token stands among other things.
+  static func isLineWithToken(_ text: [UInt8]) -> Bool {
+    guard !text.contains(0x0a) else { return false }
+    return text.split(whereSeparator: { !isPart($0) }).contains { word in
+      word.count { $0 == UInt8(ascii: ".") } == 2 && isToken(Array(word))
+    }
   }
 
   /// Whether `text` is a JWK Set, or begins as one that jotd wrote.
@@ -74,7 +88,11 @@ package enum Format: Hashable, Sendable {
 
   /// The most bytes of a file in this format: of a token, with a few hundred around it.
   package var mostBytes: Int {
-    self == .jwks ? Limits.publicKeysBytes : Limits.tokenBytes + 4096
+    switch self {
+    case .jwks: Limits.publicKeysBytes
+    case .text(let template): template.mostBytes
+    case .token, .env, .json, .header: Limits.tokenBytes + 4096
+    }
   }
 
   /// Whether `text` can be what one write of jotd leaves when it is cut off: the beginning of a new

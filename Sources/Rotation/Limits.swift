@@ -28,6 +28,12 @@ package enum Limits {
   /// Bytes of a compact token, minted or verified. Clients send it in one HTTP header, whose
   /// usual bound is 8 KiB; four times that leaves room for generous services.
   package static let tokenBytes = 32 << 10
+  /// Bytes of a template of `format: text`: a URL, or some lines of a client's configuration.
+  package static let templateBytes = 4096
+  /// How often the token may stand in it: a client reads few streams, and each is 32 KiB at most.
+  package static let templateTokens = 16
+  /// The largest `max_bytes`: no file of a token has more.
+  package static let mostMaxBytes = UInt32(templateTokens * tokenBytes + templateBytes)
 
   // Rotation
 

@@ -33,22 +33,27 @@ package struct TokenTemplate: Hashable, Sendable {
 
   package static let reserved = ["user_id", "role", "iat", "exp"]
 
-  /// Whether a compact token of this kind can be longer than `limit` bytes. `iat` and `exp` have
-  /// ten digits at most: Linux counts the wall clock's nanoseconds in 63 bits, which end in 2262,
-  /// and the longest lifetime after that is still below 10^10 seconds.
+  /// Whether a compact token of this kind can be longer than `limit` bytes.
   func canExceed(_ limit: Int, _ key: KeyLabel) -> Bool {
-    let header = header(key.algorithm, kid: key.longestKid).count
-    let bytes = {
-      header
-        + key.algorithm.bytesAfterHeader(
-          claims: $0, signature: key.algorithm.mostSignatureBytes)
-    }
+    let (kid, signature) = (key.longestKid, key.algorithm.mostSignatureBytes)
     // A byte is written as six at the most, and what is around the claims has less than 150.
-    guard bytes(150 + 6 * bearer.name.utf8.count + more.count) > limit else { return false }
+    let most =
+      header(key.algorithm, kid: kid).count
+      + key.algorithm.bytesAfterHeader(
+        claims: 150 + 6 * bearer.name.utf8.count + more.count, signature: signature)
+    return most > limit && mostBytes(key.algorithm, kid: kid, signature: signature) > limit
+  }
+
+  /// The bytes of the longest compact token of this kind with such a header and a signature of so
+  /// many bytes. `iat` and `exp` have ten digits at most: Linux counts the wall clock's nanoseconds
+  /// in 63 bits, which end in 2262, and the longest lifetime after that is still below 10^10
+  /// seconds.
+  func mostBytes(_ algorithm: Algorithm, kid: String?, signature: Int) -> Int {
     let last = Instant(seconds: 9_999_999_999)
     let id = hasID ? String(repeating: "x", count: TokenTemplate.idDigits) : nil
     let longest = payload(Stamp(issuedAt: last, expiresAt: last, id: id))
-    return bytes(longest.count) > limit
+    return header(algorithm, kid: kid).count
+      + algorithm.bytesAfterHeader(claims: longest.count, signature: signature)
   }
 
   /// The first part of a compact token and the period after it.

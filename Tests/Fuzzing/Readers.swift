@@ -171,7 +171,10 @@ private func checkWritten(_ value: JSON) {
 /// it is kept only if it is, byte for byte, what would be delivered now. Another token is written
 /// over by one that the next start keeps, and nothing else is.
 @Sendable func readDeliveredFile(_ bytes: [UInt8]) {
-  let formats = [Format.token, .env(variable: "TOKEN"), .json, .header]
+  let template = try? TextTemplate(
+    "# {identity}\nu={token}&e={expires_at}&v={token}\n", identity: "a")
+  guard let template else { fatalError("the template is right") }
+  let formats = [Format.token, .env(variable: "TOKEN"), .json, .header, .text(template)]
   guard let first = bytes.first else { return }
   let content = Array(bytes.dropFirst())
   let delivery = Delivery.file(

@@ -234,6 +234,36 @@ struct ValueTests {
     #expect(minutes.count >= 12)
   }
 
+  /// Whatever the template: the token is read back, and no cut makes the text somebody else's.
+  @Test func textsAreReadBack() throws {
+    var random = Seeded(5)
+    let token = sampleToken(try .sample(), at: Instant(seconds: 1_000_000_000))
+    for _ in 0..<300 {
+      let text =
+        (0...Int.random(in: 0...6, using: &random)).map { _ in
+          ["{token}", "{identity}", "{expires_at}", "a=", "{ ", "}\n", "eyJ"].randomElement(
+            using: &random)!
+        }.joined() + "{token}"
+      let template = try TextTemplate(text, identity: "me")
+      let content = template.render(token)
+      let shown = String(decoding: token.compact, as: UTF8.self)
+      #expect(
+        String(decoding: content, as: UTF8.self)
+          == text.split(separator: "{identity}", omittingEmptySubsequences: false)
+          .joined(separator: "me").split(separator: "{token}", omittingEmptySubsequences: false)
+          .joined(separator: shown)
+          .split(separator: "{expires_at}", omittingEmptySubsequences: false)
+          .joined(separator: token.expiresAt.rfc3339))
+      #expect(template.token(in: content) == token.compact)
+      #expect(template.token(in: content + [0x0a]) == nil && template.token(in: []) == nil)
+      let cut = Int.random(in: 0...content.count, using: &random)
+      let older = template.render(sampleToken(try .sample(), at: Instant(seconds: 999_000_000)))
+      #expect(template.isTorn(Array(content.prefix(cut)) + Array(older.dropFirst(cut))))
+      #expect(template.isTorn(Array(content.prefix(cut))))
+      #expect(content.count <= template.mostBytes)
+    }
+  }
+
   @Test func aRotationIsNeverDueInTheSecondOfItsToken() throws {
     for tenths in 1...30 {
       let identity = try Identity.sample(

@@ -12,6 +12,8 @@ from conftest import Calls, SECRET, accepted, blind, eventually, jotd, needs_roo
 FOREIGN = [
     b"root:x:0:0:root:/root:/bin/bash\n", b"KEY=value\nOTHER=1\n", b"{\"a\": 1}", b"\0\1" * 40,
     b"x" * 100_000, b"#!/bin/sh\n", b"-----BEGIN PRIVATE KEY-----\n",
+    # Somebody's configuration, which ends with a token.
+    b"paths:\n  all:\n    source: rtsp://cam?jwt=eyJhbGciOiJIUzI1NiJ9.e30.AAAA\n",
 ]
 
 

@@ -105,6 +105,14 @@ PLACES = {
     "mode": "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, mode: @ } ] } }",
     "in-place":
         "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, in_place: @ } ] } }",
+    "template":
+        "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, format: text, "
+        "template: @ } ] } }",
+    "template-name":
+        "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, format: text, "
+        "template: '{@} {token}' } ] } }",
+    "max-bytes":
+        "identities: { a: { user_id: u, role: admin, deliver: [ { file: /x, max_bytes: @ } ] } }",
     "allow-unit": "identities: { a: { user_id: u, role: admin, allow: [ { unit: @ } ] } }",
     "allow-user": "identities: { a: { user_id: u, role: admin, allow: [ { user: @ } ] } }",
     "hook": "identities: { a: { user_id: u, role: admin, on_rotate: [ @ ] } }",

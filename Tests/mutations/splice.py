@@ -52,6 +52,9 @@ def braces(text):
                 break
         elif text.startswith("/*", at):
             at = text.index("*/", at) + 1
+        elif text.startswith('#"', at):
+            # A raw one, in whose interpolations nobody writes braces.
+            at = text.index('"#', at + 2) + 1
         elif text.startswith("#/", at):
             at = text.index("/#", at) + 1
         elif text[at] == "'" and (end := re.compile(r"'(\\.|[^'\\])+'").match(text, at)):

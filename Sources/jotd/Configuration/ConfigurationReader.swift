@@ -15,6 +15,7 @@ struct ConfigurationReader {
   private var socket: SocketSettings?
   private var files: [String] = []
   private var deliveryLocations: [(delivery: Delivery, location: SourceLocation)] = []
+  private var budgetLocations: [Path: SourceLocation] = [:]
   private var firstNamed: [ByteString: SourceLocation] = [:]
   private var firstAt: [Path: SourceLocation] = [:]
 
@@ -29,7 +30,7 @@ struct ConfigurationReader {
       identities: identities, accessLocations: accessLocations, hookLocations: hookLocations,
       socket: socket,
       files: files,
-      deliveryLocations: deliveryLocations)
+      deliveryLocations: deliveryLocations, budgetLocations: budgetLocations)
   }
 
   /// Reads the main file.
@@ -238,7 +239,7 @@ struct ConfigurationReader {
     let type = section["type"].map { diagnostics.string($0, section.path("type")) }
     let hasTokenID = section["token_id"].map { diagnostics.bool($0, section.path("token_id")) }
     let key = readKeyName(section)
-    let deliveries = readDeliveries(section)
+    let deliveries = readDeliveries(section, of: name)
     var (access, hooks): ([AccessRule], [Hook]) = ([], [])
     if let node = section["allow"] {
       access = diagnostics.accessRules(node, section.path("allow"))
@@ -354,23 +355,24 @@ struct ConfigurationReader {
 
   // MARK: Deliveries
 
-  private mutating func readDeliveries(_ section: Section) -> [Delivery] {
+  private mutating func readDeliveries(_ section: Section, of identity: String) -> [Delivery] {
     guard let node = section["deliver"],
       let nodes = diagnostics.list(
         node, section.path("deliver"), upTo: Limits.deliveries, "deliveries")
     else { return [] }
     return nodes.enumerated().compactMap { index, node in
-      readDelivery(node, "\(section.path("deliver"))[\(index)]")
+      readDelivery(node, "\(section.path("deliver"))[\(index)]", of: identity)
     }
   }
 
   private mutating func readDelivery(
-    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String, of identity: String
   ) -> Delivery? {
-    guard let (delivery, location) = diagnostics.delivery(node, name()),
+    guard let (delivery, location) = diagnostics.delivery(node, name(), of: identity),
       claim(delivery.path, at: location)
     else { return nil }
     deliveryLocations.append((delivery, location))
+    if let budget = node["max_bytes"] { budgetLocations[delivery.path] = budget.location }
     return delivery
   }
 

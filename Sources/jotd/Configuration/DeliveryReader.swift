@@ -5,12 +5,13 @@ extension Diagnostics {
   private static let socketKeys = ["socket", "owner", "group", "mode"]
   private static let publishedKeys = ["file", "owner", "group", "mode", "in_place"]
   private static let fileKeys = [
-    "file", "socket", "format", "variable", "owner", "group", "mode", "in_place",
+    "file", "socket", "format", "variable", "template", "max_bytes", "owner", "group", "mode",
+    "in_place",
   ]
 
-  /// The delivery, and where its path stands; nil, and errors, when it is wrong.
+  /// The delivery of an identity, and where its path stands; nil, and errors, when it is wrong.
   func delivery(
-    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String
+    _ node: YAMLNode, _ name: @autoclosure @escaping () -> String, of identity: String
   ) -> (Delivery, SourceLocation)? {
     let isSocket = node["socket"] != nil
     let keys = isSocket ? Diagnostics.socketKeys : Diagnostics.fileKeys
@@ -23,7 +24,7 @@ extension Diagnostics {
       ? readSocketDelivery(
         section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
       : readFileDelivery(
-        section, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
+        section, identity, owner.flatMap(\.self), group.flatMap(\.self), mode.flatMap(\.self))
     guard let delivery else { return nil }
     if let node = section["mode"], let mode = mode.flatMap(\.self) {
       warnOfEverybody(mode, isSocket: isSocket, node.location, section.path("mode"))
@@ -77,10 +78,10 @@ extension Diagnostics {
   }
 
   private func readFileDelivery(
-    _ section: Section, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
+    _ section: Section, _ identity: String, _ owner: UInt32?, _ group: UInt32?, _ mode: UInt16?
   ) -> Delivery? {
     readFile(
-      section, readFormat(section), owner, group,
+      section, readFormat(section, identity), owner, group,
       mode ?? (section["group"] == nil ? 0o600 : 0o640)
     ).map(Delivery.file)
   }
@@ -93,10 +94,13 @@ extension Diagnostics {
       format == .jwks ? "the path of the file" : "the path of the file to keep fresh, or a socket"
     let path = section.required("file", what).flatMap { self.path($0, section.path("file")) }
     let inPlace = section["in_place"].map { bool($0, section.path("in_place")) }
-    guard let path, let format else { return nil }
+    let maxBytes = section["max_bytes"].map {
+      count($0, section.path("max_bytes"), in: 1...Limits.mostMaxBytes)
+    }
+    guard let path, let format, maxBytes != .some(nil) else { return nil }
     return FileDelivery(
       path: path, format: format, owner: owner, group: group, mode: mode,
-      inPlace: inPlace.flatMap(\.self) ?? false)
+      inPlace: inPlace.flatMap(\.self) ?? false, maxBytes: maxBytes.flatMap(\.self))
   }
 
   private func readSocketDelivery(
@@ -110,15 +114,17 @@ extension Diagnostics {
         mode: mode ?? (section["group"] == nil ? 0o600 : 0o660)))
   }
 
-  private func readFormat(_ section: Section) -> Format? {
+  private func readFormat(_ section: Section, _ identity: String) -> Format? {
     let name =
       section["format"].map { choice($0, section.path("format"), of: Format.names) }
       ?? "token"
-    if let name, name != "env", let node = section["variable"] {
-      error(
-        node.location, "\(section.path("variable")) is only for format: env")
-      return nil
+    var fits = true
+    for (key, format) in [("variable", "env"), ("template", "text")] {
+      guard let name, name != format, let node = section[key] else { continue }
+      error(node.location, "\(section.path(key)) is only for format: \(format)")
+      fits = false
     }
+    guard fits else { return nil }
     switch name {
     case "token": return .token
     case "json": return .json
@@ -132,6 +138,15 @@ extension Diagnostics {
         return nil
       }
       return .env(variable: variable)
+    case "text":
+      guard
+        let node = section.required("template", "the text, with {token} in it, for format: text"),
+        let text = string(node, section.path("template"))
+      else { return nil }
+      do throws(Failure) { return .text(try TextTemplate(text, identity: identity)) } catch {
+        self.error(node.location, "\(section.path("template")) \(error)")
+        return nil
+      }
     default: return nil
     }
   }

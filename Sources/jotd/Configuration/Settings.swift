@@ -17,6 +17,8 @@ struct Settings {
   var version: ConfigurationVersion?
   /// Where each delivery stands, for diagnostics about the host: in the order of `identities`.
   let deliveryLocations: [(delivery: Delivery, location: SourceLocation)]
+  /// Where the `max_bytes` of a delivery stands, for those that have one.
+  let budgetLocations: [Path: SourceLocation]
 }
 
 extension Settings {

@@ -31,6 +31,17 @@ extension Diagnostics {
     return value
   }
 
+  /// A number of things, in decimal digits.
+  func count(
+    _ node: YAMLNode, _ name: @autoclosure () -> String, in range: ClosedRange<UInt32>
+  ) -> UInt32? {
+    guard case .scalar(let text, _) = node.content, let value = UInt32(text), range.contains(value)
+    else {
+      return refuse(node, name(), "a whole number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return value
+  }
+
   func choice(_ node: YAMLNode, _ name: @autoclosure () -> String, of choices: [String]) -> String?
   {
     guard let text = string(node, name()) else { return nil }

@@ -10,6 +10,11 @@ enum FileWriter {
   static func write(
     _ content: [UInt8], to file: FileDelivery, in folder: Folder
   ) throws(Failure) {
+    if let most = file.maxBytes, content.count > most {
+      throw Failure(
+        "\(file.path) would have \(content.count) bytes with the new token, and max_bytes is "
+          + "\(most): what was there stays. Leave claims out of the token, or shorten the template")
+    }
     do throws(Failure) {
       try refuseOtherThanFile(file, folder)
       if file.inPlace {

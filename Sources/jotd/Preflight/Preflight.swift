@@ -39,7 +39,6 @@ struct Preflight {
   /// an error. Those that only the service can see are passed over in a check, with a warning, and
   /// then it is nil, too. A ring without a key makes its first one, unless `inUse` is nil: then
   /// nothing is changed. Of those that are in use, nothing is read.
-  @discardableResult
   static func inspectSecrets(
     _ settings: Settings, _ depth: Depth, inUse: RingsInUse? = nil, _ diagnostics: Diagnostics
   ) -> (keys: Keys, rings: [LoadedRing])? {
