@@ -14,6 +14,8 @@ POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs
 COUNT_PACKAGES := valgrind binutils python3
 PEER_PACKAGES := gcc libc6-dev golang-go golang-github-golang-jwt-jwt-dev python3-jwt python3-pip \
   nghttp2-client libpcre2-8-0 libcrypt1 libssl3 zlib1g util-linux strace
+MEDIAMTX_PACKAGES := python3-pytest python3-jwt python3-cryptography curl ffmpeg golang-go \
+  golang-github-golang-jwt-jwt-dev
 SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt
 PYTEST := JOTD=$(CURDIR)/$(JOTD) $(PYTHON) -m pytest -q -p no:cacheprovider
 # Most tests of the binary wait: for a rotation, for what hangs to be found out. So four run at a
@@ -42,7 +44,7 @@ if [ -n "$$owner" ]; then \
 endef
 
 .PHONY: help build run test test-pure simulate test-binary test-root test-fresh test-faults \
-  test-power test-soak test-hostile test-sanitized test-system mutations fuzz \
+  test-power test-soak test-hostile test-sanitized test-system test-mediamtx mutations fuzz \
   bench bench-compare bench-programs bench-gate lint \
   install clean
 help:
@@ -50,7 +52,7 @@ help:
 	@echo "make test     build jotd and run all tests that need no root"
 	@echo "make install  install the program, its units and manual pages below $(PREFIX)"
 	@echo "make test-root test-fresh test-faults test-power test-system    what needs root"
-	@echo "make test-soak test-hostile test-sanitized mutations fuzz    what takes long"
+	@echo "make test-mediamtx test-soak test-hostile test-sanitized mutations fuzz    what takes long"
 	@echo "make lint     check format and house rules"
 	@echo "make bench    time jotd beside its peers; bench-compare, bench-gate    against before"
 
@@ -148,6 +150,16 @@ test-system: build
 	@echo "== Testing the service under systemd"
 	@$(PYTEST) Tests/system
 
+# Beside what does as MediaMTX does, with ffmpeg as its client.
+test-mediamtx: build
+	$(call own-folder,.build-mediamtx)
+	$(call install-missing,$(MEDIAMTX_PACKAGES))
+	@echo "== Testing with MediaMTX's rules, and ffmpeg"
+	@mkdir -p .build-mediamtx
+	@GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(CURDIR)/.build-mediamtx/go \
+	  go build -o .build-mediamtx/standin Tests/mediamtx/standin.go
+	@STANDIN=$(CURDIR)/.build-mediamtx/standin $(PYTEST) Tests/mediamtx
+
 # Times jotd beside bare C, golang-jwt, PyJWT, nginx and OpenBao Agent; what it finds is kept for
 # bench-compare, and written into doc/. nginx and OpenBao are unpacked and not installed: nothing of
 # them is to start by itself.
@@ -202,7 +214,8 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 doc/jotd.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 doc/jotd.yaml.5
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/jotd Config/jotd.yaml README.md \
-	  doc/dark-client.md systemd/camera-client.service
+	  Config/mediamtx.yaml \
+	  doc/dark-client.md doc/mediamtx.md systemd/camera-client.service systemd/mediamtx-keys.service
 	install -D -m 0644 /dev/null $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd
 	$(JOTD) --generate-completion-script bash \
 	  > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jotd
@@ -217,7 +230,8 @@ uninstall:
 	    systemd/system/jotd-jwks.socket sysusers.d/jotd.conf \
 	    tmpfiles.d/jotd.conf systemd/catalog/jotd.catalog) \
 	  $(addprefix share/,man/man8/jotd.8 man/man5/jotd.yaml.5 \
-	    $(addprefix doc/jotd/,jotd.yaml README.md dark-client.md camera-client.service)))
+	    $(addprefix doc/jotd/,jotd.yaml mediamtx.yaml README.md dark-client.md mediamtx.md \
+	      camera-client.service mediamtx-keys.service)))
 	@[ ! -d $(DESTDIR)$(PREFIX)/share/doc/jotd ] \
 	  || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/jotd
 

@@ -1,4 +1,4 @@
-"""`format: text`: a token in any text of a client's own, and `max_bytes`, which its clients take."""
+"""`format: text`: a token in any text of a client's own; and `max_bytes`, which its clients take."""
 
 import datetime
 import re
@@ -134,9 +134,9 @@ def size(home, budget, template=URL, key=""):
     """How large the file is, by what `check` says of a budget that is too small."""
     home.text(template, f", max_bytes: {budget}", extra=key)
     said = jotd("check", "--config", home.config, expect=78).stderr
-    location, count = re.fullmatch(
+    location, count = re.match(
         r".*jotd\.yaml:(\d+:\d+): .*/t would have (\d+) bytes with a token of a, and max_bytes is "
-        rf"{budget}: leave claims out, or shorten the template\n", said.splitlines(True)[0]).groups()
+        rf"{budget}: leave claims out, or shorten the template\n", said).groups()
     line, column = map(int, location.split(":"))
     # It is the budget that it points at.
     assert home.config.read_text().splitlines()[line - 1][column - 1:].startswith(str(budget))
