@@ -14,8 +14,8 @@ POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs
 COUNT_PACKAGES := valgrind binutils python3
 PEER_PACKAGES := gcc libc6-dev golang-go golang-github-golang-jwt-jwt-dev python3-jwt python3-pip \
   nghttp2-client libpcre2-8-0 libcrypt1 libssl3 zlib1g util-linux strace
-MEDIAMTX_PACKAGES := python3-pytest python3-jwt python3-cryptography curl ffmpeg golang-go \
-  golang-github-golang-jwt-jwt-dev
+VERIFIER_PACKAGES := python3-pytest python3-jwt python3-cryptography python3-pip curl ffmpeg \
+  golang-go golang-github-golang-jwt-jwt-dev
 SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt
 PYTEST := JOTD=$(CURDIR)/$(JOTD) $(PYTHON) -m pytest -q -p no:cacheprovider
 # Most tests of the binary wait: for a rotation, for what hangs to be found out. So four run at a
@@ -44,7 +44,7 @@ if [ -n "$$owner" ]; then \
 endef
 
 .PHONY: help build run test test-pure simulate test-binary test-root test-fresh test-faults \
-  test-power test-soak test-hostile test-sanitized test-system test-mediamtx mutations fuzz \
+  test-power test-soak test-hostile test-sanitized test-system test-verifiers mutations fuzz \
   bench bench-compare bench-programs bench-gate lint \
   install clean
 help:
@@ -52,7 +52,7 @@ help:
 	@echo "make test     build jotd and run all tests that need no root"
 	@echo "make install  install the program, its units and manual pages below $(PREFIX)"
 	@echo "make test-root test-fresh test-faults test-power test-system    what needs root"
-	@echo "make test-mediamtx test-soak test-hostile test-sanitized mutations fuzz    what takes long"
+	@echo "make test-verifiers test-soak test-hostile test-sanitized mutations fuzz    what takes long"
 	@echo "make lint     check format and house rules"
 	@echo "make bench    time jotd beside its peers; bench-compare, bench-gate    against before"
 
@@ -150,15 +150,20 @@ test-system: build
 	@echo "== Testing the service under systemd"
 	@$(PYTEST) Tests/system
 
-# Beside what does as MediaMTX does, with ffmpeg as its client.
-test-mediamtx: build
-	$(call own-folder,.build-mediamtx)
-	$(call install-missing,$(MEDIAMTX_PACKAGES))
-	@echo "== Testing with MediaMTX's rules, and ffmpeg"
-	@mkdir -p .build-mediamtx
-	@GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(CURDIR)/.build-mediamtx/go \
-	  go build -o .build-mediamtx/standin Tests/mediamtx/standin.go
-	@STANDIN=$(CURDIR)/.build-mediamtx/standin $(PYTEST) Tests/mediamtx
+# Verifiers of other people that Debian has not: what does with a login as MediaMTX does, over
+# golang-jwt, with ffmpeg as its client; and joserfc.
+VERIFIERS := $(CURDIR)/.build-verifiers
+test-verifiers: build
+	$(call own-folder,.build-verifiers)
+	$(call install-missing,$(VERIFIER_PACKAGES))
+	@echo "== Testing with MediaMTX's rules, ffmpeg and joserfc"
+	@mkdir -p $(VERIFIERS)
+	@GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(VERIFIERS)/go \
+	  go build -o $(VERIFIERS)/standin Tests/verifiers/standin.go
+	@[ -d $(VERIFIERS)/python/joserfc ] || $(PYTHON) -m pip install --quiet \
+	  --disable-pip-version-check --root-user-action=ignore --no-deps \
+	  --target $(VERIFIERS)/python joserfc==1.8.0
+	@STANDIN=$(VERIFIERS)/standin PYTHONPATH=$(VERIFIERS)/python $(PYTEST) Tests/verifiers
 
 # Times jotd beside bare C, golang-jwt, PyJWT, nginx and OpenBao Agent; what it finds is kept for
 # bench-compare, and written into doc/. nginx and OpenBao are unpacked and not installed: nothing of

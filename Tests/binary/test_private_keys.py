@@ -99,6 +99,13 @@ def test_a_key_of_every_form_signs_what_others_accept(tmp_path, name):
         assert header == {"alg": name, "typ": "JWT", "kid": thumbprint(key)}, form
         claims = jwt.decode(token, key.public_key(), algorithms=[name])
         assert claims["user_id"] == "u", form
+        if name != "Ed25519":  # which golang-jwt does not know yet
+            public = written(tmp_path / "public", key.public_key().public_bytes(
+                PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+            shown = subprocess.run(
+                ["jwt", "-alg", name, "-key", public, "-verify", "-"], input=token, text=True,
+                capture_output=True, check=True).stdout
+            assert json.loads(shown) == claims, form
         # And what others sign is accepted.
         theirs = jwt.encode(claims, key, algorithm=name)
         for each in (token, theirs):

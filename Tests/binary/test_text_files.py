@@ -1,4 +1,4 @@
-"""`format: text`: a token in any text of a client's own; and `max_bytes`, which its clients take."""
+"""`format: text`: a token in any text of a client's; and `max_bytes`, which its clients take."""
 
 import datetime
 import re

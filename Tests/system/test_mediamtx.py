@@ -2,12 +2,13 @@
 
 from conftest import ROOT, eventually
 
-# MediaMTX's API. It believes whatever has the form of a token: Tests/mediamtx looks closer.
+# MediaMTX's API. It believes whatever has the form of a token: Tests/verifiers looks closer.
 API = r"""
 import http.server, re
 class API(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
-        isToken = re.fullmatch(r"Bearer eyJ[\w-]+\.[\w-]+\.[\w-]{86}", self.headers["Authorization"])
+        said = self.headers["Authorization"]
+        isToken = re.fullmatch(r"Bearer eyJ[\w-]+\.[\w-]+\.[\w-]{86}", said)
         print("asked:", self.path, bool(isToken), flush=True)
         self.send_response(200 if isToken else 401)
         self.send_header("Content-Length", "0")
@@ -20,8 +21,9 @@ def test_mediamtx_is_told_of_another_key(configured):
     text = (ROOT / "Config/mediamtx.yaml").read_text()
     container = configured(text.replace("# on_rotate:", "on_rotate:"))
     container.write("/usr/local/lib/api.py", API)
-    container.write("/etc/systemd/system/mediamtx.service",
-                    "[Service]\nDynamicUser=yes\nExecStart=/usr/bin/python3 /usr/local/lib/api.py\n")
+    container.write(
+        "/etc/systemd/system/mediamtx.service",
+        "[Service]\nDynamicUser=yes\nExecStart=/usr/bin/python3 /usr/local/lib/api.py\n")
     container.write("/etc/systemd/system/recorder.service",
                     "[Service]\nExecStart=/bin/sleep infinity\n")
     try:

@@ -1,5 +1,5 @@
-"""jotd, MediaMTX and ffmpeg, as doc/mediamtx.md sets them up, with the lives of tokens, of keys and of
-what MediaMTX fetched in seconds. In its place stands standin.go, which does with a login what it
+"""jotd, MediaMTX and ffmpeg, as doc/mediamtx.md sets them up, with the lives of tokens, of keys and
+of what MediaMTX fetched in seconds. In its place stands standin.go, which does with a login what it
 does, over golang-jwt."""
 
 import base64
@@ -67,15 +67,18 @@ class Host:
 
     def configure(self, server, life="10s", before="5s", rotate="9s", ahead="4s"):
         text = (ROOT / "Config/mediamtx.yaml").read_text()
-        text = text.replace("/var/lib/jotd", str(self.folder)).replace("/run/jotd", str(self.folder))
+        for folder in ("/var/lib/jotd", "/run/jotd"):
+            text = text.replace(folder, str(self.folder))
         text = text.replace("90d", rotate).replace("2h", ahead).replace(", group: jotd", "")
         text = text.replace("127.0.0.1:8554", server.first["rtsp"])
-        tell = (f"[ {{ run: [/usr/bin/curl, -sS, -f, -X, POST, -H, '@{self.folder}/mediamtx-api.header',"
+        tell = ("[ { run: [/usr/bin/curl, -sS, -f, -X, POST, -H,"
+                f" '@{self.folder}/mediamtx-api.header',"
                 f" 'http://{server.first['api']}/v3/auth/jwks/refresh'] }} ]")
         text = text.replace("[ { reload: mediamtx-keys.service } ]", tell)
         text = text.replace(
             "    # on_rotate: [ { restart: recorder.service } ]",
-            f"    on_rotate: [ {{ signal: {{ pid_file: {self.folder}/ffmpeg.pid, signal: INT }} }} ]")
+            "    on_rotate: [ { signal: "
+            f"{{ pid_file: {self.folder}/ffmpeg.pid, signal: INT }} }} ]")
         assert text.count("ffmpeg.pid") == 1
         (self.folder / "jotd.yaml").write_text(
             f"{text}\ndefaults: {{ lifetime: {life}, refresh_before: {before} }}\n")
@@ -83,12 +86,14 @@ class Host:
 
     def start(self):
         # As systemd does it: the socket is there before jotd, and stays when it ends.
-        script = ('exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=jwks exec "$@"')
+        before = self.read("log").count("ready:")
+        script = 'exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=jwks exec "$@"'
         with open(self.folder / "log", "a") as log:
             self.daemon = subprocess.Popen(
                 ["bash", "-c", script, "bash", str(self.listener.fileno()), JOTD, "run",
                  "--config", self.folder / "jotd.yaml"],
                 pass_fds=[self.listener.fileno()], stderr=log)
+        eventually(lambda: self.read("log").count("ready:") > before)
         return self
 
     def read(self, name):
@@ -96,11 +101,6 @@ class Host:
 
     def token(self, name):
         return re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", self.read(name))[0]
-
-    def there(self, *names):
-        for name in names:
-            eventually(lambda: (self.folder / name).exists())
-        return self
 
     def ffmpeg(self, *arguments):
         """A service with Restart=always, and the process id that its manager knows."""
@@ -141,7 +141,7 @@ RECORDER = ["-f", "concat", "-safe", "0", "-protocol_whitelist", "file,rtsp,rtp,
 
 def test_nobody_is_refused_while_tokens_and_keys_follow_each_other(host):
     server = host.mediamtx(period="4s")
-    host.configure(server).start().there("recorder.ffconcat", "mediamtx-api.header")
+    host.configure(server).start()
     host.ffmpeg(*RECORDER)
     logins = lambda: [each for each in server.lines if each.get("action") == "read"]
     kids, kills, ends = set(), 0, time.monotonic() + 6 * PATIENCE
@@ -165,7 +165,7 @@ def test_nobody_is_refused_while_tokens_and_keys_follow_each_other(host):
 def test_what_it_is_told_is_enough_without_waiting_for_its_hour(host):
     """The hook alone brings the new key to it: what it fetched is good for an hour here."""
     server = host.mediamtx(period="1h")
-    host.configure(server, rotate="9s", ahead="5s").start().there("mediamtx-api.header")
+    host.configure(server, rotate="9s", ahead="5s").start()
     kids, ends = set(), time.monotonic() + 6 * PATIENCE
     while len(kids) < 4:
         token = host.token("recorder.ffconcat")
@@ -180,8 +180,8 @@ def describe(server, path, token):
     """What a client of RTSP is answered that shows that token."""
     name, port = server.first["rtsp"].split(":")
     with socket.create_connection((name, int(port)), PATIENCE) as client:
-        client.sendall(
-            f"DESCRIBE rtsp://{name}:{port}/{path}?jwt={token} RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
+        url = f"rtsp://{name}:{port}/{path}?jwt={token}"
+        client.sendall(f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
         answer = b""
         while b"\r\n" not in answer:
             answer += client.recv(1000)
@@ -191,9 +191,13 @@ def describe(server, path, token):
 def test_it_lets_in_whom_the_claims_name_and_nobody_else(host):
     server = host.mediamtx()
     host.configure(server, life="1h", before="10min", rotate="1d", ahead="1h")
-    (host.folder / "jotd.yaml").write_text(host.read("jotd.yaml").replace("identities:", f"""identities:
+    more = f"""identities:
   listed:
-    claims: {{ sub: l, mediamtx_permissions: [ {{ action: read, path: yard }}, {{ action: read, path: '~^gate/[0-9]$' }} ] }}
+    claims:
+      sub: l
+      mediamtx_permissions:
+        - {{ action: read, path: yard }}
+        - {{ action: read, path: '~^gate/[0-9]$' }}
     deliver: [ {{ file: {host.folder}/listed }} ]
   quoted:
     claims: {{ sub: q, mediamtx_permissions: '[{{"action":"read","path":"yard"}}]' }}
@@ -201,8 +205,10 @@ def test_it_lets_in_whom_the_claims_name_and_nobody_else(host):
   none:
     claims: {{ sub: n }}
     deliver: [ {{ file: {host.folder}/none }} ]
-"""))
-    host.start().there("listed", "quoted", "none", "front-camera.url")
+"""
+    config = host.folder / "jotd.yaml"
+    config.write_text(config.read_text().replace("identities:\n", more))
+    host.start()
     for name, path, status in [
             ("listed", "yard", 200), ("listed", "gate/7", 200), ("listed", "gate/77", 401),
             ("listed", "front", 401), ("quoted", "yard", 200), ("quoted", "front", 401),
@@ -227,7 +233,7 @@ def test_a_login_while_jotd_is_down_waits_for_it(host):
     it can. Here its hour is over with each login."""
     server = host.mediamtx(period="0s")
     host.configure(server, life="1h", before="10min", rotate="1d", ahead="1h").start()
-    token = host.there("recorder.ffconcat").token("recorder.ffconcat")
+    token = host.token("recorder.ffconcat")
     assert describe(server, "front", token) == 200
     host.daemon.kill()
     host.daemon.wait()
@@ -249,7 +255,6 @@ def test_the_urls_that_jotd_delivers_are_those_that_ffmpeg_reads(host):
     """Also as its argument; and what it heard was sound."""
     server = host.mediamtx()
     host.configure(server, life="1h", before="10min", rotate="1d", ahead="1h").start()
-    host.there("recorder.ffconcat")
     url = re.search("'(.*)'", host.read("recorder.ffconcat"))[1]
     for arguments in (["-rtsp_transport", "tcp", "-i", url], RECORDER[:-3]):
         done = subprocess.run(
@@ -265,7 +270,7 @@ def test_a_key_that_somebody_has_goes_at_once(host):
     """As doc/mediamtx.md says: the next one is there before it goes. MediaMTX's hour is an hour."""
     server = host.mediamtx(period="1h")
     host.configure(server, life="1h", before="10min", rotate="1d", ahead="1h").start()
-    old = host.there("recorder.ffconcat", "mediamtx-api.header").token("recorder.ffconcat")
+    old = host.token("recorder.ffconcat")
     assert describe(server, "front", old) == 200
     told = lambda: sum("refreshed" in each for each in server.lines)
     socket_ = ["--socket", host.folder / "jotd.sock"]

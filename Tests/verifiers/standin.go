@@ -128,8 +128,8 @@ type keys struct {
 	last   time.Time
 }
 
-// Fetches, before anything is known of the token, and under the lock: whoever comes meanwhile waits,
-// and a server that is down refuses all of them.
+// Fetches, before anything is known of the token, and under the lock: whoever comes meanwhile
+// waits, and a server that is down refuses all of them.
 func (each *keys) pull() ([]jwk, error) {
 	each.mutex.Lock()
 	defer each.mutex.Unlock()
@@ -235,8 +235,8 @@ func (each *keys) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
 
 // MARK: RTSP (RFC 2326), over TCP, with silence to be heard on every path
 
-const description = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=silence\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n" +
-	"m=audio 0 RTP/AVP 0\r\na=control:trackID=0\r\n"
+const description = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=silence\r\nc=IN IP4 0.0.0.0\r\n" +
+	"t=0 0\r\nm=audio 0 RTP/AVP 0\r\na=control:trackID=0\r\n"
 
 func (each *keys) serve(connection net.Conn) {
 	defer connection.Close()
