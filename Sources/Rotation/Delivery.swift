@@ -33,6 +33,13 @@ package enum Delivery: Hashable, Sendable {
     }
   }
 
+  /// The most bytes that its clients take; nil for no bound.
+  var maxBytes: UInt32? { if case .file(let file) = self { file.maxBytes } else { nil } }
+
+  var isText: Bool {
+    if case .file(let file) = self, case .text = file.format { true } else { false }
+  }
+
   /// Whether it is written through in place of renamed over.
   package var isInPlace: Bool {
     switch self {

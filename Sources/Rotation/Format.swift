@@ -71,12 +71,17 @@ package enum Format: Hashable, Sendable {
       && text.allSatisfy(isPart)
   }
 
-  /// Whether `text` is one line in which a token stands among other things.
-  static func isLineWithToken(_ text: [UInt8]) -> Bool {
-    guard !text.contains(0x0a) else { return false }
-    return text.split(whereSeparator: { !isPart($0) }).contains { word in
+  /// Whether a token stands in `text`, among other things.
+  static func hasToken(_ text: [UInt8]) -> Bool {
+    text.split(whereSeparator: { !isPart($0) }).contains { word in
       word.count { $0 == UInt8(ascii: ".") } == 2 && isToken(Array(word))
     }
+  }
+
+  /// Whether `text` is one line with a token in it, as a template can make one, and no JSON.
+  static func isLineWithToken(_ text: [UInt8]) -> Bool {
+    text.count <= Limits.tokenBytes + Limits.templateBytes && !text.contains(0x0a)
+      && text.first != UInt8(ascii: "{") && text.first != UInt8(ascii: "[") && hasToken(text)
   }
 
   /// Whether `text` is a JWK Set, or begins as one that jotd wrote.
@@ -109,7 +114,8 @@ package enum Format: Hashable, Sendable {
       && lines.dropFirst().allSatisfy { !$0.starts(with: "eyJ".utf8) && $0.allSatisfy(isPart) }
   }
 
-  private static func isPart(_ byte: UInt8) -> Bool {
+  /// Whether it can stand in a token.
+  static func isPart(_ byte: UInt8) -> Bool {
     Base64URL.isDigit(byte) || byte == UInt8(ascii: ".")
   }
 

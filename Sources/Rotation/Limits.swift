@@ -32,6 +32,9 @@ package enum Limits {
   package static let templateBytes = 4096
   /// How often the token may stand in it: a client reads few streams, and each is 32 KiB at most.
   package static let templateTokens = 16
+  /// In how many ways at once what was found is read against a template: as it is done on the main
+  /// queue, each byte is to cost no more than these comparisons.
+  package static let templateReadings = 16
   /// The largest `max_bytes`: no file of a token has more.
   package static let mostMaxBytes = UInt32(templateTokens * tokenBytes + templateBytes)
 

@@ -106,7 +106,10 @@ extension RotationState {
       case nil: return
       }
     }
-    if let candidate, content == subject.content(candidate, at: delivery) {
+    // One that is too long for its clients is minted anew, so that somebody hears of it.
+    if let candidate, content == subject.content(candidate, at: delivery),
+      delivery.maxBytes.map({ content.count <= $0 }) ?? true
+    {
       agreeing.insert(position)
     }
   }
@@ -197,6 +200,11 @@ extension Delivery {
     case .nothing: return nil
     case .unreadable(let failure): return failure
     case .file(let bytes, _) where isReplaceable(bytes): return nil
+    // A text of another template, perhaps.
+    case .file(let bytes, _) where isText && Format.hasToken(bytes):
+      return Failure(
+        "\(path) holds another text with a token in it, which only a running jotd replaces that "
+          + "wrote it: reload that, or move the file away")
     case .file, .tooLarge:
       return Failure(
         "\(path) holds something other than \(noun), which jotd does not replace: move it away, "

@@ -9,11 +9,6 @@ package struct TextTemplate: Hashable, Sendable {
     /// When the token ends, as RFC 3339 writes it.
     case expiry
 
-    /// The newlines in it.
-    var lines: Int {
-      if case .literal(let bytes) = self { bytes.count { $0 == 0x0a } } else { 0 }
-    }
-
     /// Nil for the token, whose size is not known.
     var bytes: Int? {
       switch self {
@@ -57,7 +52,10 @@ package struct TextTemplate: Hashable, Sendable {
         parts.append(.expiry)
       case "identity": literal += Array(identity.utf8)
       default:
-        throw Failure("has a name in braces that is none of {token}, {identity}, {expires_at}")
+        let place = text.utf8.count - rest.count - name.utf8.count - 1
+        throw Failure(
+          "has a name in braces, at byte \(place), that is none of {token}, {identity}, "
+            + "{expires_at}")
       }
     }
     endLiteral()
@@ -107,7 +105,7 @@ package struct TextTemplate: Hashable, Sendable {
       rest = rest.dropFirst(piece.count)
       switch part {
       case .literal(let bytes): guard piece.elementsEqual(bytes) else { return nil }
-      case .expiry: guard TextTemplate.isTime(piece) else { return nil }
+      case .expiry: guard piece.allSatisfy(TextTemplate.isTimePart) else { return nil }
       case .token:
         guard found == nil || found == piece else { return nil }
         found = piece
@@ -116,27 +114,71 @@ package struct TextTemplate: Hashable, Sendable {
     return found.map(Array.init).flatMap { Format.isToken($0) ? $0 : nil }
   }
 
-  /// Whether `content` is the beginning of such a text, or begins as one up to the token: what a
-  /// write that was cut off leaves, with the rest of an older text behind it or none. More lines
-  /// than two such texts have are somebody's.
-  func isTorn(_ content: [UInt8]) -> Bool {
-    let lines = parts.reduce(0) { $0 + $1.lines }
-    guard content.count(where: { $0 == 0x0a }) <= 2 * lines + 1 else { return false }
-    var rest = content[...]
-    for part in parts {
-      let piece = rest.prefix(part.bytes ?? 3)
-      switch part {
-      case .literal(let bytes): guard bytes.starts(with: piece) else { return false }
-      case .expiry: guard TextTemplate.isTime(piece) else { return false }
-      case .token: return "eyJ".utf8.starts(with: piece)
-      }
-      rest = rest.dropFirst(piece.count)
-    }
-    return true
+  // MARK: What a write left that was cut off
+
+  /// What a byte of a text is compared with.
+  private enum Item {
+    case byte(UInt8)
+    /// A character of a moment.
+    case time
+    /// Any number of characters of a token.
+    case digits
   }
 
-  /// Whether `text` can be a moment as RFC 3339 writes it, or the beginning of one.
-  private static func isTime(_ text: some Sequence<UInt8>) -> Bool {
-    text.allSatisfy { (0x30...0x39).contains($0) || "-:TZ".utf8.contains($0) }
+  private static let tokenStart = Array("eyJ".utf8)
+
+  private var items: [Item] {
+    parts.flatMap { part -> [Item] in
+      switch part {
+      case .literal(let bytes): bytes.map(Item.byte)
+      case .token: TextTemplate.tokenStart.map(Item.byte) + [.digits]
+      case .expiry: [Item](repeating: .time, count: part.bytes!)
+      }
+    }
+  }
+
+  /// Whether `content` can be the beginning of such a text, up to a token at least, and the rest of
+  /// an older one.
+  func isTorn(_ content: [UInt8]) -> Bool {
+    let items = items
+    let begin = TextTemplate.common(content, items)
+    let end = TextTemplate.common(content.reversed(), items.reversed())
+    let head = parts.prefix { $0 != .token }.reduce(0) { $0 + ($1.bytes ?? 0) }
+    return begin.reached >= head + TextTemplate.tokenStart.count
+      && begin.count + end.count >= content.count
+  }
+
+  /// How many bytes `content` has in common with some text of these items at its beginning, and how
+  /// many items they reach. A text can be read in several ways at once; one with too many is not
+  /// read on.
+  private static func common(
+    _ content: some Sequence<UInt8>, _ items: [Item]
+  ) -> (count: Int, reached: Int) {
+    var (count, reached) = (0, 0)
+    // The items that may be next, in their order.
+    var nexts: [Int] = []
+    func add(_ index: Int, to nexts: inout [Int]) {
+      if nexts.last.map({ $0 < index }) ?? true { nexts.append(index) }
+      if index < items.count, case .digits = items[index] { add(index + 1, to: &nexts) }
+    }
+    add(0, to: &nexts)
+    for byte in content {
+      var following: [Int] = []
+      for index in nexts where index < items.count {
+        switch items[index] {
+        case .byte(let wanted): if byte == wanted { add(index + 1, to: &following) }
+        case .time: if isTimePart(byte) { add(index + 1, to: &following) }
+        case .digits: if Format.isPart(byte) { add(index, to: &following) }
+        }
+      }
+      guard let last = following.last, following.count <= Limits.templateReadings else { break }
+      (count, reached, nexts) = (count + 1, max(reached, last), following)
+    }
+    return (count, reached)
+  }
+
+  /// Whether it can stand in a moment as RFC 3339 writes it.
+  private static func isTimePart(_ byte: UInt8) -> Bool {
+    (0x30...0x39).contains(byte) || "-:TZ".utf8.contains(byte)
   }
 }

@@ -64,6 +64,19 @@ def minting(rounds, most):
         "PyJWT": rate("/usr/bin/python3", PEERS / "mint.py")})
 
 
+def signing(name):
+    """By a private key: its signatures take most of the time."""
+    count = 20_000
+
+    def rate(program):
+        return lambda: count / printed(*ONE_CORE, program, count, name)
+
+    def compare(rounds, most):
+        return f"{name} tokens a second, minted on one core", interleaved(rounds, {
+            "jotd": rate(BENCH / "minting"), "C, libcrypto": rate(BENCH / "mint-c")})
+    return compare
+
+
 def replaced(parent, count, prefix=()):
     """How long it takes from a new secret to the last of `count` tokens that are replaced."""
     with folder() as at, folder(parent) as out:
@@ -304,7 +317,8 @@ def main():
         nonlocal text
         text += more
         print(more, end="", flush=True)
-    for compare in (minting, delivering, durable, asking, reloading):
+    for compare in (minting, signing("ES256"), signing("EdDSA"), delivering, durable, asking,
+                    reloading):
         title, samples = compare(chosen.rounds, chosen.most)
         found[title] = samples
         say(comparison(title, samples, before))

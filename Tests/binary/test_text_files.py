@@ -1,6 +1,7 @@
 """`format: text`: a token in any text of a client's; and `max_bytes`, which its clients take."""
 
 import datetime
+import json
 import re
 
 import jwt
@@ -8,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from conftest import SECRET, accepted, claims_of, eventually, jotd
-from test_private_keys import KEYS, OPEN, PEM, PKCS8, new_key, written
+from test_private_keys import KEYS, OPEN, PEM, PKCS8, jwk, new_key, written
 
 URL = "rtsp://cam:8554/front?jwt={token}"
 
@@ -70,6 +71,7 @@ def test_it_is_replaced_as_a_token_is(text):
     # Another template was there before.
     ("rtsps://else:8322/back?token={0}&x=1\n", True),
     ("rtsp://cam:8554/front", False), ("my notes on {0}\nand more\n", False),
+    ('{{"identitytoken":"{0}","more":"precious"}}', False), ("{0} " + "x" * 40_000, False),
     ("paths:\n  all:\n    source: rtsp://cam?jwt={0}\n", False),
     ("rtsp://cam:8554/front?jwt=none", False),
 ])
@@ -77,9 +79,6 @@ def test_what_is_no_such_text_is_not_replaced(text, content, isReplaced, keys):
     content = content.format(jwt.encode({"x": 1}, "somebody else's secret that is long"))
     text.path("t").write_text(content)
     text.text(URL, keys)
-    if keys and content == "rtsp://cam:8554/front":
-        # In place, a write that was cut off leaves that.
-        isReplaced = True
     jotd("check", "--config", text.config, expect=0 if isReplaced else 78)
     text.start().ready()
     if isReplaced:
@@ -103,10 +102,17 @@ def test_in_place_what_a_cut_write_leaves_is_replaced(text, start):
     assert accepted(re.search("jwt=(.*)", text.read("t"))[1], SECRET)
 
 
-def test_in_place_more_lines_than_a_cut_write_leaves_stay(text):
-    content = f"A={jwt.encode({}, SECRET)}\nB=precious\n"
+@pytest.mark.parametrize("template,content", [
+    ("A={token}", "A={0}\nB=precious\n"),
+    ("machine cam password {token}\n", "machine cam password {0}\nmachine bank password mine\n"),
+    ("[main]\npassword={token}\n", "[main]\n"), ("{token}\nx", "eyJ anything\nmy notes\n"),
+    ("{expires_at} {token}", "12345"), ("A={token}\n", "A={0}\nA=precious\n"),
+    ("A={token}B\n", "A={0}\nA=eyJB\n"),
+])
+def test_in_place_what_no_cut_write_leaves_stays(text, template, content):
+    content = content.replace("{0}", jwt.encode({}, SECRET))
     text.path("t").write_text(content)
-    text.text("A={token}", ", in_place: true")
+    text.text(template, ", in_place: true")
     jotd("check", "--config", text.config, expect=78)
     text.start().ready()
     assert text.read("t") == content
@@ -123,8 +129,23 @@ def test_another_template_comes_with_a_reload_and_with_a_restart(text):
     eventually(lambda: text.read("t").endswith(" on one line\n"))
     daemon.stop()
     text.text(URL)
-    text.start().ready()
+    daemon = text.start().ready()
     assert text.read("t").startswith("rtsp://cam:8554/front?jwt=eyJ")
+    # A text of several lines could be anybody's: only who wrote it replaces it.
+    text.text("two lines\n{token}\n")
+    daemon.reload()
+    eventually(lambda: text.read("t").startswith("two lines\neyJ"))
+    text.text("three\nlines\n{token}\n")
+    said = jotd("check", "--config", text.config, expect=78).stderr
+    assert "only a running jotd replaces that wrote it: reload that" in said
+    daemon.reload()
+    eventually(lambda: text.read("t").startswith("three"))
+    daemon.stop()
+    text.text("two lines\n{token}\n")
+    daemon = text.start().ready()
+    daemon.wait_for("holds another text with a token in it")
+    text.path("t").unlink()
+    eventually(lambda: text.read("t").startswith("two") if text.path("t").exists() else False)
 
 
 # The budget
@@ -161,8 +182,17 @@ def test_a_start_goes_on_without_what_is_over_the_budget(text):
     text.one(
         f'[ {{ file: @/t, max_bytes: 100 }}, {{ file: @/a.jwt }} ]', life="1d", before="1h")
     daemon = text.start().ready()
-    daemon.wait_for("and max_bytes is 100: what was there stays")
+    daemon.wait_for("and max_bytes is 100: nothing is written")
     assert accepted(text.read("a.jwt"), SECRET) and not text.path("t").exists()
+
+
+def test_what_an_earlier_run_left_is_held_to_the_budget_too(text):
+    text.text(URL)
+    text.start().ready().stop()
+    before = text.read("t")
+    text.text(URL, ", max_bytes: 100")
+    text.start().ready().wait_for("and max_bytes is 100: nothing is written")
+    assert text.read("t") == before
 
 
 @pytest.mark.parametrize("name,bits", [("ES256", 0), ("RS256", 3072), ("EdDSA", 0)])
@@ -197,7 +227,7 @@ identities:
     larger = rsa.generate_private_key(65537, 4096)
     written(text.path("new.pem"), larger.private_bytes(PEM, PKCS8, OPEN))
     text.path("new.pem").rename(text.path("key.pem"))
-    daemon.wait_for("and max_bytes is 600: what was there stays")
+    daemon.wait_for("and max_bytes is 600: nothing is written")
     eventually(lambda: text.read("a.jwt") != before)
     assert text.read("t") == before
     # The former key again, and all is well.
@@ -207,15 +237,55 @@ identities:
     eventually(lambda: text.read("t") == text.read("a.jwt"))
 
 
-def test_a_secret_that_only_the_service_sees_is_no_reason_to_pass_over_a_budget(home):
+@pytest.mark.parametrize("beside", [
+    "generate: { folder: @/ring }", "private_key: { credential: nobody-has-it }"])
+def test_a_key_that_check_cannot_read_hides_no_other(home, beside):
+    written(home.path("key.pem"), rsa.generate_private_key(65537, 4096).private_bytes(
+        PEM, PKCS8, OPEN))
+    written(home.path("jwk"), json.dumps(jwk(KEYS["EdDSA"]) | {"kid": "k"}))
+    def check(budget, own, expect):
+        home.config.write_text(f"""
+keys:
+  r: {{ algorithm: RS256, private_key: {{ file: @/key.pem }} }}
+  k: {{ algorithm: EdDSA, private_key: {{ file: @/jwk }} }}
+  e: {{ algorithm: ES256, {beside} }}
+identities:
+  a: {{ claims: {{ sub: a }}, key: r, deliver: [ {{ file: @/a, max_bytes: {budget} }} ] }}
+  b: {{ claims: {{ sub: b }}, key: k, deliver: [ {{ file: @/b, max_bytes: {own} }} ] }}
+  c: {{ claims: {{ sub: c }}, key: e, deliver: [ {{ file: @/c }} ] }}
+""".replace("@", str(home.folder)))
+        said = jotd("check", "--config", home.config, expect=expect).stderr
+        return [int(count) for count in re.findall(r"would have (\d+) bytes", said)]
+    large, small = check(600, 100, 78)
+    assert large > 800 and small < 200
+    check(large, small, 0)
+    assert check(large - 1, small - 1, 78) == [large, small]
+
+
+def test_what_is_not_known_of_a_key_is_a_warning(home):
+    """Of one that only the service sees. How long its name is only itself says."""
     home.config.write_text(f"""
 keys: {{ k: {{ algorithm: ES256, private_key: {{ credential: nobody-has-it }} }} }}
 identities:
   a: {{ claims: {{ sub: a }}, deliver: [ {{ file: {home.path('t')}, max_bytes: 100 }} ] }}
 """)
-    said = jotd("check", "--config", home.config, expect=78).stderr
+    said = jotd("check", "--config", home.config).stderr
     assert "was not checked" in said
-    count = int(re.search(r"would have (\d+) bytes", said)[1])
+    count = int(re.search(r"would have about (\d+) bytes", said)[1])
     key = written(home.path("key.pem"), new_key("ES256").private_bytes(PEM, PKCS8, OPEN))
     printed = jotd("mint", "--private-key-file", key, "--algorithm", "ES256", "--claim", "sub=a")
     assert len(printed.stdout.strip()) == count
+
+
+def test_a_ring_of_keys_is_known_before_it_is_made(home):
+    home.config.write_text(f"""
+keys: {{ k: {{ algorithm: ES256, generate: {{ folder: {home.path('ring')} }} }} }}
+identities:
+  a: {{ claims: {{ sub: a }}, deliver: [ {{ file: {home.path('t')}, max_bytes: 100 }} ] }}
+""")
+    said = jotd("check", "--config", home.config, expect=78).stderr
+    count = int(re.search(r"would have (\d+) bytes", said)[1])
+    home.config.write_text(home.config.read_text().replace("100", str(count)))
+    jotd("check", "--config", home.config)
+    home.start().ready()
+    assert len(home.read("t")) == count

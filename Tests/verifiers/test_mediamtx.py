@@ -65,7 +65,7 @@ class Host:
         self.servers.append(Lines(STANDIN, self.url, period))
         return self.servers[-1]
 
-    def configure(self, server, life="10s", before="5s", rotate="9s", ahead="4s"):
+    def configure(self, server, life="20s", before="10s", rotate="10s", ahead="4s"):
         text = (ROOT / "Config/mediamtx.yaml").read_text()
         for folder in ("/var/lib/jotd", "/run/jotd"):
             text = text.replace(folder, str(self.folder))
@@ -145,7 +145,7 @@ def test_nobody_is_refused_while_tokens_and_keys_follow_each_other(host):
     host.ffmpeg(*RECORDER)
     logins = lambda: [each for each in server.lines if each.get("action") == "read"]
     kids, kills, ends = set(), 0, time.monotonic() + 6 * PATIENCE
-    while len(kids) < 4 or sum("refreshed" in each for each in server.lines) < 3:
+    while len(kids) < 4 or len(logins()) < 6:
         kids.add(jwt.get_unverified_header(host.token("recorder.ffconcat"))["kid"])
         assert time.monotonic() < ends, (kids, server.lines[-5:])
         if kills + 1 < len(kids):
@@ -156,8 +156,9 @@ def test_nobody_is_refused_while_tokens_and_keys_follow_each_other(host):
         time.sleep(0.05)
     errors = [each for each in server.lines if "error" in each]
     assert not errors
+    assert sum("refreshed" in each for each in server.lines) >= 3
     # ffmpeg logged in with each new token, and as itself.
-    assert len(logins()) >= 6 and {each["user"] for each in logins()} == {"recorder"}
+    assert {each["user"] for each in logins()} == {"recorder"}
     assert {each["path"] for each in logins()} == {"front"}
     assert "401" not in host.read("ffmpeg.log")
 
@@ -165,15 +166,15 @@ def test_nobody_is_refused_while_tokens_and_keys_follow_each_other(host):
 def test_what_it_is_told_is_enough_without_waiting_for_its_hour(host):
     """The hook alone brings the new key to it: what it fetched is good for an hour here."""
     server = host.mediamtx(period="1h")
-    host.configure(server, rotate="9s", ahead="5s").start()
+    host.configure(server, rotate="14s", ahead="10s").start()
     kids, ends = set(), time.monotonic() + 6 * PATIENCE
-    while len(kids) < 4:
+    while len(kids) < 3:
         token = host.token("recorder.ffconcat")
         kids.add(jwt.get_unverified_header(token)["kid"])
         assert describe(server, "front", token) == 200
         assert time.monotonic() < ends, kids
         time.sleep(0.05)
-    assert sum("refreshed" in each for each in server.lines) >= 3
+    assert sum("refreshed" in each for each in server.lines) >= 2
 
 
 def describe(server, path, token):

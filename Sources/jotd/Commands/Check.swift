@@ -72,8 +72,7 @@ struct Check: ParsableCommand {
     let isRight = diagnostics.errors.count == before
     if let settings {
       Preflight.inspectPlaces(settings, isRight ? .check : .reload, diagnostics)
-      let read = Preflight.inspectSecrets(settings, .check, diagnostics)
-      Preflight.inspectBudgets(settings, read?.keys, .check, diagnostics)
+      Preflight.inspectKeys(settings, .check, diagnostics)
     }
     for warning in diagnostics.warnings.sorted() { writeToStandardError("\(warning) (warning)\n") }
     guard diagnostics.errors.isEmpty, let settings else {

@@ -35,7 +35,9 @@ extension Diagnostics {
   func count(
     _ node: YAMLNode, _ name: @autoclosure () -> String, in range: ClosedRange<UInt32>
   ) -> UInt32? {
-    guard case .scalar(let text, _) = node.content, let value = UInt32(text), range.contains(value)
+    guard case .scalar(let text, _) = node.content,
+      text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let value = UInt32(text),
+      range.contains(value)
     else {
       return refuse(node, name(), "a whole number from \(range.lowerBound) to \(range.upperBound)")
     }

@@ -13,7 +13,7 @@ enum FileWriter {
     if let most = file.maxBytes, content.count > most {
       throw Failure(
         "\(file.path) would have \(content.count) bytes with the new token, and max_bytes is "
-          + "\(most): what was there stays. Leave claims out of the token, or shorten the template")
+          + "\(most): nothing is written. Leave claims out of the token, or shorten the template")
     }
     do throws(Failure) {
       try refuseOtherThanFile(file, folder)

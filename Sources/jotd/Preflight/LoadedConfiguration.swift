@@ -27,8 +27,7 @@ struct LoadedConfiguration: Sendable {
     }
     if let settings {
       Preflight.inspectPlaces(settings, depth, diagnostics)
-      read = Preflight.inspectSecrets(settings, depth, inUse: inUse, diagnostics)
-      Preflight.inspectBudgets(settings, read?.keys, depth, diagnostics)
+      read = Preflight.inspectKeys(settings, depth, inUse: inUse, diagnostics)
     }
     guard let settings, let read, diagnostics.errors.isEmpty else { return nil }
     self.settings = settings

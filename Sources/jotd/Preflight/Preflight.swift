@@ -38,8 +38,10 @@ struct Preflight {
   /// Reads the secrets and the rings of keys, and finds what is wrong or weak about them; nil after
   /// an error. Those that only the service can see are passed over in a check, with a warning, and
   /// then it is nil, too. A ring without a key makes its first one, unless `inUse` is nil: then
-  /// nothing is changed. Of those that are in use, nothing is read.
-  static func inspectSecrets(
+  /// nothing is changed. Of those that are in use, nothing is read. What their tokens will be like
+  /// is held against `max_bytes`.
+  @discardableResult
+  static func inspectKeys(
     _ settings: Settings, _ depth: Depth, inUse: RingsInUse? = nil, _ diagnostics: Diagnostics
   ) -> (keys: Keys, rings: [LoadedRing])? {
     var rings: [LoadedRing] = []
@@ -72,6 +74,7 @@ struct Preflight {
       diagnostics.error(location, fault)
     }
     let all = keys.compactMap(\.self)
+    inspectBudgets(settings, all, depth, diagnostics)
     return all.count == keys.count ? (Keys(all), rings) : nil
   }
 

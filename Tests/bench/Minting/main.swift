@@ -3,10 +3,16 @@ import Glibc
 @testable import Rotation
 @testable import jotd
 
-// Mints as many tokens as its argument says, with jotd's own code, and prints the seconds that took
-// and the last token's length. Each has another user_id, as those of a start.
-let count = Int(CommandLine.arguments.dropFirst().first ?? "") ?? 100_000
-let signer = try HMACSigner(try Secret.random(), .hs256, kid: nil)
+// Mints as many tokens as its argument says, with jotd's own code, by the algorithm that the next
+// one names, and prints the seconds that took and the last token's length. Each has another
+// user_id, as those of a start.
+let arguments = CommandLine.arguments.dropFirst()
+let count = Int(arguments.first ?? "") ?? 100_000
+let algorithm = arguments.dropFirst().first.flatMap(Algorithm.init) ?? .hs256
+let signer: any Signer =
+  algorithm.takesSecret
+  ? try HMACSigner(try Secret.random(), algorithm, kid: nil)
+  : try PrivateKeySigner(try .generate(for: algorithm), algorithm, kid: nil)
 let templates = (0..<1_000).map {
   TokenTemplate(.user(ByteString("user-\($0)"), .operator), claims: [])
 }
