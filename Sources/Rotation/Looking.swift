@@ -51,16 +51,19 @@ extension RotationState {
     }
   }
 
-  /// Takes over the token that every lasting delivery was found to hold.
+  /// Takes over the token that every lasting delivery was found to hold, but for those where nobody
+  /// could tell, or where what is there is not jotd's: a start is no reason to replace the others'.
   mutating func adoptCandidate(_ agenda: inout Agenda) {
     guard token == nil, unread.isEmpty, let candidate else { return }
     let holders = agreeing
     self.candidate = nil
     agreeing = Positions()
-    guard holders == subject.lastingPositions,
+    var others = subject.lastingPositions
+    others.subtract(holders)
+    guard !others.contains(anyOf: claimed),
       subject.isUsable(candidate, agenda.keys, at: agenda.now)
     else { return }
-    adopt(candidate, &agenda)
+    adopt(candidate, heldBy: holders, &agenda)
   }
 
   private mutating func compare(_ position: Int, _ found: Found, _ agenda: inout Agenda) {

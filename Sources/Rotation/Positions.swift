@@ -9,6 +9,7 @@ struct Positions: Equatable {
 
   var isEmpty: Bool { bits == 0 }
   func contains(_ position: Int) -> Bool { bits >> UInt64(position) & 1 == 1 }
+  func contains(anyOf others: Positions) -> Bool { bits & others.bits != 0 }
   mutating func insert(_ position: Int) { bits |= 1 << UInt64(position) }
   mutating func remove(_ position: Int) { bits &= ~(1 << UInt64(position)) }
   mutating func subtract(_ others: Positions) { bits &= ~others.bits }

@@ -209,10 +209,10 @@ extension RotationState {
     }
   }
 
-  /// Takes over a token of an earlier run, which every lasting delivery holds already.
-  mutating func adopt(_ token: Token, _ agenda: inout Agenda) {
+  /// Takes over a token of an earlier run, which these deliveries hold already.
+  mutating func adopt(_ token: Token, heldBy holders: Positions, _ agenda: inout Agenda) {
     held = Array(repeating: nil, count: held.count)
-    accept(token, heldBy: subject.lastingPositions)
+    accept(token, heldBy: holders)
     announced = issue
     if let identity = subject.identity {
       agenda.report(.kept(TokenSummary(token, of: identity)))

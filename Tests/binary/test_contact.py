@@ -41,6 +41,21 @@ def test_what_is_no_token_is_not_replaced(home, content, keys):
     assert home.path("a.jwt").read_bytes() == content
 
 
+def test_a_place_that_is_refused_is_no_reason_for_another_token(home):
+    """The other places keep theirs over a restart; and the refused one gets that, once it can."""
+    home.one(deliver="[ { file: @/a.jwt }, { file: @/b.jwt } ]", life="1d", before="1h")
+    home.start().ready().stop()
+    home.path("b.jwt").write_text("somebody's notes\n")
+    before, inode = home.read("a.jwt"), home.path("a.jwt").stat().st_ino
+    daemon = home.start().ready()
+    daemon.wait_for("holds something other than a token")
+    assert home.read("a.jwt") == before and home.path("a.jwt").stat().st_ino == inode
+    home.path("b.jwt").rename(home.path("elsewhere"))
+    eventually(lambda: home.path("b.jwt").exists() and home.read("b.jwt") == before)
+    daemon.wait_for("works again")
+    assert daemon.count("new token") == 0
+
+
 def test_a_reload_says_it_too_and_moving_it_away_is_enough(home):
     home.one(life="1d", before="1h")
     daemon = home.start().ready()

@@ -98,6 +98,7 @@ def test_in_place_what_a_cut_write_leaves_is_replaced(text, start):
     new = TEMPLATE.format(expires_at="2026-11-28T10:00:00Z", token=jwt.encode({}, "t" * 32))
     text.path("t").write_text(new[:start] + old[start:])
     text.text(TEMPLATE, ", in_place: true")
+    jotd("check", "--config", text.config)
     text.start().ready()
     assert accepted(re.search("jwt=(.*)", text.read("t"))[1], SECRET)
 

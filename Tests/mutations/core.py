@@ -119,7 +119,7 @@ MUTATIONS = [
      "      return .ofAnotherKey",
      "is said to be new and is not"),
     ("the other deliveries are not looked at", LOOKING,
-     "guard holders == subject.lastingPositions,\n      subject", "guard subject",
+     "guard !others.contains(anyOf: claimed),\n      subject", "guard subject",
      "lacks it|not so|holds"),
     ("a lost file is not delivered again", LOOKING,
      "    undelivered.insert(position)\n", "", MISSING + "|not so"),

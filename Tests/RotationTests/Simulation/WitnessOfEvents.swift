@@ -64,13 +64,16 @@ extension Witness {
     told[name] = (expiry, state)
   }
 
-  /// What is reported as delivered everywhere is, or was until a moment ago.
+  /// What is reported as delivered everywhere is, or was until a moment ago; one that is kept, but
+  /// for places that were reported to fail.
   func checkEverywhere(
     _ summary: TokenSummary, _ places: [Path: Held], _ identities: [Identity], onlyLasting: Bool
   ) throws {
     for identity in identities where identity.name == summary.identity {
       for path in (onlyLasting ? identity.lasting : identity.deliveries).lazy.map(\.path)
-      where places[path]?.token.expiresAt != summary.expiresAt && !lost.contains(path) {
+      where places[path]?.token.expiresAt != summary.expiresAt && !lost.contains(path)
+        && !(onlyLasting && reported[path] != nil)
+      {
         throw Violation("\(summary.identity) is reported as delivered, \(path) lacks it")
       }
     }
