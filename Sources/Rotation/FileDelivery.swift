@@ -10,7 +10,7 @@ package struct FileDelivery: Hashable, Sendable {
   package let mode: UInt16
   /// Written through in place of renamed over: for a target that is a mount point.
   package let inPlace: Bool
-  /// The most bytes that its clients take, which it never has more of; nil for no bound.
+  /// The most bytes that its clients take: more are not written. Nil for no bound.
   package let maxBytes: UInt32?
 
   package init(
