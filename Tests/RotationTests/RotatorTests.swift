@@ -466,6 +466,7 @@ struct RotatorTests {
     #expect(paths.contains("/b"), "what was lost is written")
   }
 
+  /// /a hangs at the start, and holds another token than /b: that of /b is kept, and goes to /a.
   @Test func whatHeldOneTokenIsNotTakenToHoldAnother() throws {
     let signer = SimulatedSigner(0)
     let identity = try Identity.sample(paths: ["/a", "/b"])
@@ -482,8 +483,12 @@ struct RotatorTests {
       .ended([(looks[0].id, .found(.file(tokens[1], isAsConfigured: true)))]),
       at: start + .milliseconds(2_100))
     rotator.step(.woke, at: start + .seconds(4))
-    let kept = rotator.take().events.contains { if case .kept = $0 { true } else { false } }
-    #expect(!kept, "/b holds another token")
+    let (jobs, events) = rotator.take()
+    #expect(events.contains { if case .kept = $0 { true } else { false } })
+    let writes = jobs.compactMap { job -> (Path, [UInt8])? in
+      if case .write(let content) = job.operation { (job.delivery.path, content) } else { nil }
+    }
+    #expect(writes.map(\.0) == [Path("/a")] && writes.first?.1 == tokens[0])
   }
 
   @Test func aSignatureThatCannotBeCheckedIsNotAnotherKeys() throws {
