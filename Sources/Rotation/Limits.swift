@@ -35,7 +35,7 @@ package enum Limits {
   /// In how many ways at once what was found is read against a template: as it is done on the main
   /// queue, each byte is to cost no more than these comparisons.
   package static let templateReadings = 16
-  /// The largest `max_bytes`: no file of a token has more.
+  /// The largest `max_bytes`: what the longest template has with as many of the longest tokens.
   package static let mostMaxBytes = UInt32(templateTokens * tokenBytes + templateBytes)
 
   // Rotation

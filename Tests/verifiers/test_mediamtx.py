@@ -2,19 +2,15 @@
 of what MediaMTX fetched in seconds. In its place stands standin.go, which does with a login what it
 does, over golang-jwt."""
 
-import base64
-import contextlib
 import json
 import os
 import pathlib
 import re
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 
 import jwt
