@@ -143,7 +143,9 @@ def test_what_takes_the_place_of_a_delivered_file_is_replaced(home):
     home.path("a.jwt").write_text("junk")
     daemon.reload()
     eventually(lambda: accepted(home.read("a.jwt"), SECRET))
-    assert daemon.count("held something other than a token, which somebody put in its place") == 1
+    words = "held something other than a token, which somebody put in its place"
+    daemon.wait_for(words)
+    assert daemon.count(words) == 1
 
 
 def test_the_group_comes_before_the_mode(home):

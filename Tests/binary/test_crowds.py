@@ -426,7 +426,7 @@ def test_rotations_go_on_where_descriptors_are_few(home):
             assert claims_of(home.read(f"i{number}.jwt"))["exp"] - time.time() > 1
         time.sleep(0.02)
     # The log goes on, too, and a newcomer is served.
-    assert daemon.count("new token") >= seen + 3
+    daemon.wait_for("new token", times=seen + 3)
     ask(home)
     # Of a process that is not dumpable, only root sees them.
     if os.geteuid() == 0:

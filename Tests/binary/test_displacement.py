@@ -141,6 +141,7 @@ def test_all_of_many_are_put_back(home_in_memory):
     for path in home.path("out").iterdir():
         path.unlink()
     eventually(lambda: len(os.listdir(home.path("out"))) >= count)
+    daemon.wait_for("was removed", times=count)
     assert daemon.count("was removed") == count
 
 
@@ -295,6 +296,7 @@ def test_a_removed_identity_is_watched_no_more(home):
     home.path("b.jwt").write_text("mine now")
     home.path("a.jwt").unlink()
     eventually(home.path("a.jwt").exists)
+    daemon.wait_for("put back")
     assert home.read("b.jwt") == "mine now" and daemon.count("put back") == 1
 
 

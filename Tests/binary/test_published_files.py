@@ -62,7 +62,8 @@ def test_the_set_is_there_once_jotd_is_ready(published):
     assert stat.S_IMODE(published.set.stat().st_mode) == 0o644
     printed = jotd("key", "jwks", "--config", published.config, "--key", "streams").stdout
     assert printed == published.set.read_text() and printed.endswith("}\n")
-    assert daemon.count("the key streams: its JWK Set is published") == 1
+    daemon.wait_for("the key streams: its JWK Set is published")
+    assert daemon.count("its JWK Set is published") == 1
     assert daemon.count("the key yard") == 0
     token = published.read("a.jwt")
     shown = jotd("verify", "--jwks", published.set, token)
@@ -91,6 +92,8 @@ def test_a_changed_key_is_published_beside_the_one_that_it_replaces(published):
         ends.set()
         reader.join()
     assert seen <= {(old,), (thumbprint(new), old), (thumbprint(new),)}
+    # A line comes after what it tells of.
+    daemon.wait_for("its JWK Set is published", times=3)
     assert daemon.count("its JWK Set is published") == 3
     assert verified(published.read("a.jwt"), new, "ES256")["sub"] == "alice"
 
@@ -115,6 +118,7 @@ def test_a_key_that_changed_while_nobody_ran_is_published_at_the_next_start(publ
     published.key("streams", new)
     daemon = published.start().ready()
     assert kids(published.set) == [thumbprint(new)]
+    daemon.wait_for("its JWK Set is published")
     assert daemon.count("its JWK Set is published") == 1
 
 

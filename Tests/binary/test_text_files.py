@@ -61,6 +61,7 @@ def test_it_is_replaced_as_a_token_is(text):
     eventually(lambda: text.path("t").exists())
     text.path("t").write_text("rtsp://cam/?jwt=" + jwt.encode({}, SECRET))
     eventually(lambda: text.read("t").startswith("rtsp://cam:8554/front?jwt="))
+    daemon.wait_for("was removed")
     assert daemon.count("was removed") == 1
 
 
