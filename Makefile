@@ -8,6 +8,7 @@ JOTD := .build/release/jotd
 BUILD_PACKAGES := libssl-dev libsystemd-dev libyaml-dev pkg-config
 TEST_PACKAGES := python3-pytest python3-pytest-xdist python3-jwt python3-cryptography openssl jwt \
   strace gcc libc6-dev curl \
+  softhsm2 libengine-pkcs11-openssl swtpm tpm2-openssl tpm2-tools iproute2 \
   prometheus bsdutils netcat-openbsd socat python3-hypothesis python3-yaml
 POWER_PACKAGES := python3-pytest python3-jwt python3-fusepy xfsprogs btrfs-progs e2fsprogs \
   gcc libc6-dev util-linux

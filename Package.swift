@@ -28,7 +28,10 @@ let package = Package(
     .target(name: "CLinux"),
     .target(
       name: "Rotation",
-      dependencies: [.product(name: "HeapModule", package: "swift-collections")],
+      dependencies: [
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "jotd",

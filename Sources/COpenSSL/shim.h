@@ -1,11 +1,15 @@
 #pragma once
+// Engines are the only way to PKCS#11 on some hosts.
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
+#include <openssl/engine.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/pem.h>
+#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/store.h>
@@ -79,3 +83,16 @@ static inline EVP_PKEY *jotd_generate_rsa(size_t bits) { return EVP_RSA_gen(bits
 static inline EVP_PKEY *jotd_generate_ed25519(void) {
   return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 }
+
+// The private key that an engine has by this name (ENGINE_load_private_key(3)); NULL when it has
+// none, with why in libcrypto's queue. What was loaded stays until the process ends.
+static inline EVP_PKEY *jotd_engine_key(const char *engine, const char *name, UI_METHOD *method,
+                                        void *data) {
+  OPENSSL_init_crypto(OPENSSL_INIT_ENGINE_DYNAMIC, NULL);
+  ENGINE *found = ENGINE_by_id(engine);
+  if (found == NULL || !ENGINE_init(found))
+    return NULL;
+  return ENGINE_load_private_key(found, name, method, data);
+}
+
+static inline void jotd_free(void *bytes) { OPENSSL_free(bytes); }

@@ -2,6 +2,8 @@
 package enum Action: Sendable {
   /// Carry out a job, and come back with how it `ended`.
   case run(Job)
+  /// The same, where a signature is wanted.
+  case sign(SigningJob)
   /// Tell whoever is interested.
   case report(Event)
 }
@@ -35,12 +37,31 @@ package final class Job: Sendable {
   }
 }
 
+/// A signature that somebody else makes, and that is waited for. A key has one at a time.
+package final class SigningJob: Sendable {
+  /// One of the same numbers as those of other jobs.
+  package let id: Job.ID
+  /// The name of the key.
+  package let key: String
+  package let message: [UInt8]
+  package let signer: any Signer
+
+  init(id: Job.ID, key: String, _ draft: Draft) {
+    self.id = id
+    self.key = key
+    message = draft.signingInput
+    signer = draft.signer
+  }
+}
+
 /// How a job ended.
 package enum Outcome: Sendable {
   /// Readers find what was written; or what was to be removed is gone.
   case done
   /// What a look found; or `.nothing`, where nothing was there to be removed.
   case found(Found)
+  /// The signature that was wanted.
+  case signed([UInt8])
   /// It did not succeed, for this reason; the place may have changed all the same.
   case failed(Failure)
 }

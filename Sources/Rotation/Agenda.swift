@@ -1,9 +1,13 @@
+import DequeModule
+
 /// What all subjects share: the time, the keys, when which is looked at, the jobs under way, and
 /// the turn that is being made.
 ///
 /// Invariants:
 /// - a path has at most one job, across configurations too: the job of a delivery, or one of an
 ///   earlier configuration, whose path is `busy`;
+/// - a key that signs elsewhere has at most one signature under way, `signing`, and others wait
+///   only while it has;
 /// - a request is in `pending` with the number of identities that have yet to answer it.
 struct Agenda {
   var keys: Keys
@@ -29,6 +33,11 @@ struct Agenda {
   /// Paths at which a job was noted as stalled and has not come back.
   var stalled: Set<Path> = []
 
+  /// The names of the keys that sign elsewhere, each with its job; and the numbers of those who
+  /// wait for it, the first to come first.
+  private var signing: [String: (job: Job.ID, isStalled: Bool)] = [:]
+  private var lines: [String: Deque<Int>] = [:]
+
   private var pending: [RotationRequest.ID: Int] = [:]
   private var actions: [Action] = []
   private var answered: [RotationRequest.ID] = []
@@ -50,6 +59,8 @@ struct Agenda {
     /// the place may be removed.
     case leftover(Delivery, subject: Subject.Name, isOurs: Bool)
     case removal(Delivery)
+    /// The signature of a token of this identity.
+    case signature(Draft, number: Int, key: String)
   }
 
   init(_ keys: Keys) { self.keys = keys }
@@ -58,8 +69,9 @@ struct Agenda {
 
   /// Reports that the key of this name is another one, once.
   mutating func tell(ofNew key: Key) {
+    guard let signing = key.signing else { return }
     toldOfKeys.insert(key.name)
-    report(.keyChanged(key: keys.shown(key.name), key.signing.keyID))
+    report(.keyChanged(key: keys.shown(key.name), signing.keyID))
   }
 
   /// A token of this origin that ends then may still be about.
@@ -87,9 +99,59 @@ struct Agenda {
       .run(Job(id: lastJob, subject: subject, delivery: delivery, operation: operation)))
   }
 
+  // MARK: Signatures that are waited for
+
+  func isSigning(_ key: String) -> Bool { signing[key] != nil }
+
+  /// Has `draft`, a token of this identity, signed by its key, which has nothing else to sign.
+  mutating func sign(_ draft: Draft, number: Int, key: String) {
+    lastJob += 1
+    jobs[lastJob] = .signature(draft, number: number, key: key)
+    signing[key] = (lastJob, false)
+    actions.append(.sign(SigningJob(id: lastJob, key: key, draft)))
+  }
+
+  /// The subject of this number is next once those have signed that came before.
+  mutating func queue(_ number: Int, for key: String) { lines[key, default: []].append(number) }
+
+  /// Who is next to have this key sign; nil while it does, and when nobody waits.
+  mutating func takeNext(for key: String) -> Int? {
+    if isSigning(key) { return nil }
+    let next = lines[key]?.popFirst()
+    if lines[key]?.isEmpty == true { lines[key] = nil }
+    return next
+  }
+
+  /// What this key signs now takes longer than it should. Gives those who wait for that.
+  mutating func noteStalled(_ key: String) -> Deque<Int> {
+    signing[key]?.isStalled = true
+    return lines[key] ?? []
+  }
+
+  func isStalled(_ key: String) -> Bool { signing[key]?.isStalled == true }
+
+  /// What this key signs now is of no use any more. Gives those who waited for it.
+  mutating func abandonSignature(of key: String) -> [Int] {
+    let waiting = Array(lines.removeValue(forKey: key) ?? [])
+    return dropSignature(of: key).map { [$0] + waiting } ?? waiting
+  }
+
+  /// Nobody wants what this key signs now, if it does. Gives the number of who did.
+  @discardableResult
+  mutating func dropSignature(of key: String) -> Int? {
+    guard let (job, _) = signing.removeValue(forKey: key),
+      case .signature(_, let number, _)? = jobs.removeValue(forKey: job)
+    else { return nil }
+    return number
+  }
+
+  /// Nobody waits any more: they come again.
+  mutating func clearLines() { lines = [:] }
+
   /// What `job`, which came back, was for; nil when there is none.
   mutating func end(_ job: Job.ID) -> Purpose? {
     let purpose = jobs.removeValue(forKey: job)
+    if case .signature(_, _, let key)? = purpose { signing[key] = nil }
     // A dictionary keeps the room of its largest crowd.
     if jobs.isEmpty { jobs = [:] }
     return purpose

@@ -31,6 +31,9 @@ package enum Event: Sendable {
   case ringRecovered(key: String)
   case secretUnreadable(key: String?, Failure)
   case secretReadable(key: String?)
+  /// The device that holds a key does not answer, or not with the key; or does again.
+  case deviceFailed(key: String?, Failure)
+  case deviceRecovered(key: String?)
   /// The wall clock was set by this much, or the machine resumed.
   case clockSet(Duration)
 

@@ -24,6 +24,16 @@ extension RotationState {
     recordStalled(position, &agenda)
   }
 
+  /// The key that is to sign its token has not for longer than it should.
+  mutating func recordUnsigned(_ agenda: inout Agenda) {
+    // What failed last says more.
+    guard failures[RotationState.minting] == nil else { return }
+    record(
+      RotationState.minting,
+      Failure("the key \(subject.key) does not answer: what signs with it hangs, or is busy"),
+      &agenda)
+  }
+
   /// The job at `position`, or another one at its path, keeps it from its token.
   mutating func recordStalled(_ position: Int, _ agenda: inout Agenda) {
     unanswered.remove(position)

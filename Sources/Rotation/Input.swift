@@ -5,7 +5,7 @@ package enum Input: Sendable {
   /// The wall clock was set by this much; or by nothing: the machine slept.
   case clockSet(by: Duration)
   /// This one signs with the key of this name from now on. If it is another one, every token of the
-  /// key is replaced at once.
+  /// key is replaced at once. Whoever could not have a token signed tries again.
   case signerRead(key: String, any Signer)
   /// The key of this name is this one from now on. If another signs, every token of the key is
   /// replaced at once.

@@ -4,8 +4,8 @@ package struct Key: Sendable {
   package static let standardName = "default"
 
   package let name: String
-  /// What new tokens are signed with.
-  package let signing: any Signer
+  /// What new tokens are signed with; or why that cannot be had now.
+  package let source: Result<any Signer, Failure>
   /// What the configuration says that they were signed with before.
   package let previous: (any Signer)?
   /// Of a ring, all others that verifiers are to know; nil for a key that is no ring.
@@ -23,14 +23,30 @@ package struct Key: Sendable {
   }
 
   package init(
-    name: String, signing: any Signer, previous: (any Signer)? = nil,
+    name: String, source: Result<any Signer, Failure>, previous: (any Signer)? = nil,
     others: [any SignatureVerifier]? = nil, publication: Publication? = nil
   ) {
     self.name = name
-    self.signing = signing
+    self.source = source
     self.previous = previous
     self.others = others
     self.publication = publication
+  }
+
+  package init(
+    name: String, signing: any Signer, previous: (any Signer)? = nil,
+    others: [any SignatureVerifier]? = nil, publication: Publication? = nil
+  ) {
+    self.init(
+      name: name, source: .success(signing), previous: previous, others: others,
+      publication: publication)
+  }
+
+  /// What new tokens are signed with; nil while that cannot be had.
+  package var signing: (any Signer)? { try? source.get() }
+  /// Why it cannot be had; nil when it can.
+  package var absence: Failure? {
+    if case .failure(let failure) = source { failure } else { nil }
   }
 
   /// What its tokens may have been signed with before, or may be next, to be believed at `now`.
@@ -46,7 +62,7 @@ package struct Key: Sendable {
 
   /// The same, with its JWK Set kept there.
   package func published(at publication: Publication?) -> Key {
-    Key(name: name, signing: signing, previous: previous, others: others, publication: publication)
+    Key(name: name, source: source, previous: previous, others: others, publication: publication)
   }
 
   /// The same, but that `signer` signs.

@@ -19,18 +19,18 @@ package struct Keys: Sendable {
   /// The key of this name; nil when there is none.
   package subscript(name: String) -> Key? { index(of: name).map { all[$0] } }
 
-  /// What signs for `identity`; throws when its key is not among these.
-  func signer(for identity: Identity) throws(Failure) -> any Signer {
-    guard let index = index(of: identity.key) else {
-      throw Failure("there is no key \(identity.key) to sign with")
+  /// What signs with the key of this name; throws when that is not among these, or cannot be had.
+  func signer(of name: String) throws(Failure) -> any Signer {
+    guard let index = index(of: name) else {
+      throw Failure("there is no key \(name) to sign with")
     }
-    return all[index].signing
+    return try all[index].source.get()
   }
 
   /// Whether `token` was signed with what signs for `identity` now.
   func areCurrent(for token: Token, of identity: Identity) -> Bool {
     guard let index = index(of: identity.key) else { return false }
-    return token.origin == .key(all[index].signing.keyID)
+    return all[index].signing.map { token.origin == .key($0.keyID) } ?? false
   }
 
   /// What verifies the tokens that are about at `now`, of all keys or of the one of this name, as a
@@ -40,7 +40,7 @@ package struct Keys: Sendable {
     var published: [JSON] = []
     var names: Set<String?> = []
     let keys = all.filter { name == nil || $0.name == name }
-    for signer in keys.map(\.signing) + keys.flatMap({ $0.others(at: now) }) {
+    for signer in keys.compactMap(\.signing) + keys.flatMap({ $0.others(at: now) }) {
       guard let publicKey = signer.publicKey, names.insert(signer.kid).inserted else { continue }
       published.append(publicKey.jwk(signer.algorithm, kid: signer.kid))
     }
@@ -53,8 +53,9 @@ package struct Keys: Sendable {
   package func fault(of signer: any Signer, as name: String) -> String? {
     guard signer.publicKey != nil else { return nil }
     let other = all.first { other in
-      other.name != name && other.signing.publicKey != nil && other.signing.kid == signer.kid
-        && other.signing.keyID != signer.keyID
+      guard other.name != name, let signing = other.signing else { return false }
+      return signing.publicKey != nil && signing.kid == signer.kid
+        && signing.keyID != signer.keyID
     }
     return other.map { other in
       "the keys \(other.name) and \(name) are two, and have the same kid: verifiers could not tell "
@@ -69,7 +70,7 @@ package struct Keys: Sendable {
   package func replacing(_ key: Key) -> Keys { Keys(all.map { $0.name == key.name ? key : $0 }) }
 
   /// These, but that `signer` signs with the key of this name; what it replaces is for `succeed`.
-  func replacing(_ name: String, with signer: any Signer) -> Keys {
+  package func replacing(_ name: String, with signer: any Signer) -> Keys {
     Keys(all.map { $0.name == name ? $0.signed(by: signer) : $0 })
   }
 
@@ -81,13 +82,13 @@ package struct Keys: Sendable {
     var changed: [Key] = []
     for index in all.indices {
       guard let old = former[all[index].name] else { continue }
-      let (before, now) = (old.signing.keyID, all[index].signing.keyID)
+      let (before, now) = (old.signing?.keyID, all[index].signing?.keyID)
       var replaced = old.replaced
       // A ring says itself what is believed.
       if all[index].others != nil {
         replaced = []
-      } else if before != now, let until = lastExpiry(before) {
-        replaced.insert(Key.Replaced(signer: old.signing, until: until), at: 0)
+      } else if before != now, let signer = old.signing, let until = lastExpiry(signer.keyID) {
+        replaced.insert(Key.Replaced(signer: signer, until: until), at: 0)
       }
       // Those whose time is over stay: the clock may be set back.
       replaced.removeAll { $0.signer.keyID == now }

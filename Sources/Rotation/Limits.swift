@@ -62,6 +62,22 @@ package enum Limits {
   package static let privateKeyBytes = 16 << 10
   /// Bytes of a passphrase: OpenSSL asks for no more (PEM_BUFSIZE, with the zero behind it).
   package static let passphraseBytes = 1023
+  /// Bytes of a URI that names a key: RFC 7512 has some twenty attributes, most of them short.
+  package static let keyURIBytes = 2048
+  /// How long a device may take for one signature, or to open its key: a TPM takes a second for an
+  /// RSA key, a remote module some more. In whole seconds, for alarm(2).
+  package static let deviceTime = Duration.seconds(10)
+  /// How long jotd waits for that: its helper comes to it first.
+  package static let devicePatience = deviceTime + .seconds(2)
+  /// How long a helper may live: its driver starts anew now and then.
+  package static let deviceSession = Duration.seconds(300)
+  /// How long a helper waits for more to sign: what holds a device keeps others from it.
+  package static let deviceLinger = Duration.milliseconds(500)
+  /// How long a device that failed is left alone: whoever waited behind the one that failed does
+  /// not wait as long.
+  package static let deviceRest = Duration.milliseconds(900)
+  /// Bytes of what a device says went wrong.
+  package static let deviceWords = 400
   /// What a file with a private key may hold beside it: certificates, parameters.
   package static let objectsBesideKey = 16
   /// Bits of an RSA modulus: fewer are forbidden (RFC 7518 section 3.3); with more, a signature

@@ -8,6 +8,18 @@ extension RotationState {
     plan(&agenda)
   }
 
+  /// Its key came: what its places hold may be a token of that. They are looked at once more, but
+  /// those that hang.
+  mutating func lookAnew(_ agenda: Agenda) {
+    guard token == nil else { return }
+    candidate = nil
+    agreeing = Positions()
+    unread = subject.lastingPositions
+    for position in subject.deliveries.indices where agenda.stalled.contains(path(position)) {
+      unread.remove(position)
+    }
+  }
+
   /// A look at `position` came back.
   mutating func endLook(
     _ position: Int, _ outcome: Outcome, _ agenda: inout Agenda,
@@ -19,7 +31,7 @@ extension RotationState {
       switch outcome {
       case .found(let found): found
       case .failed(let failure): .unreadable(failure)
-      case .done: .nothing
+      case .done, .signed: .nothing
       }
     learn(position, found, hasStalled, &agenda, &random)
     plan(&agenda)
@@ -141,8 +153,10 @@ extension Subject {
     case .identity(let identity):
       return delivery.token(in: content).flatMap { identity.recognize($0, keys, at: now) }
     case .publication(let publication):
-      let set = keys.set(of: publication, at: now)
-      return content == set.compact ? .ours(set) : nil
+      guard let set = try? keys.set(of: publication, at: now), content == set.compact else {
+        return nil
+      }
+      return .ours(set)
     }
   }
 }
@@ -172,7 +186,7 @@ extension Identity {
     }
     if isSigned { return .ours(token) }
     // The configuration gave it another key.
-    let others = keys.all.lazy.map(\.signing).filter { $0.algorithm == signer.algorithm }
+    let others = keys.all.compactMap(\.signing).filter { $0.algorithm == signer.algorithm }
     let isOfOther = others.contains {
       (try? $0.verifies(parsed.signature, of: parsed.signingInput)) == true
     }

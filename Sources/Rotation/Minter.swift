@@ -13,6 +13,16 @@ package struct Minter {
     _ template: TokenTemplate, lifetime: Duration, at now: Instant, signer: any Signer,
     random: inout some RandomNumberGenerator
   ) throws(Failure) -> Token {
+    let draft = draft(template, lifetime: lifetime, at: now, signer: signer, random: &random)
+    try signer.sign(draft.signingInput, into: &signature)
+    return draft.signed(signature)
+  }
+
+  /// The same, but for its signature.
+  package mutating func draft(
+    _ template: TokenTemplate, lifetime: Duration, at now: Instant, signer: any Signer,
+    random: inout some RandomNumberGenerator
+  ) -> Draft {
     let issuedAt = Instant(seconds: now.wholeSeconds)
     let expiresAt = issuedAt + lifetime
     claims.removeAll(keepingCapacity: true)
@@ -27,10 +37,26 @@ package struct Minter {
           claims: claims.count, signature: signer.signatureBytes))
     compact += header
     Base64URL.append(claims, to: &compact)
-    try signer.sign(compact, into: &signature)
+    return Draft(
+      signingInput: compact, issuedAt: issuedAt, expiresAt: expiresAt, signer: signer)
+  }
+}
+
+/// A token that is still to be signed.
+package struct Draft: Sendable {
+  /// Header and claims (RFC 7515 section 5.1).
+  let signingInput: [UInt8]
+  let issuedAt: Instant
+  let expiresAt: Instant
+  let signer: any Signer
+
+  /// The token, with what `signer` made of `signingInput`.
+  consuming func signed(_ signature: [UInt8]) -> Token {
+    let (issuedAt, expiresAt, keyID) = (issuedAt, expiresAt, signer.keyID)
+    var compact = signingInput
     compact.append(UInt8(ascii: "."))
     Base64URL.append(signature, to: &compact)
     return Token(
-      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, origin: .key(signer.keyID))
+      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, origin: .key(keyID))
   }
 }

@@ -38,6 +38,7 @@ extension Rotator {
     agenda.totals.unsettled = states.count { !$0.isSettled }
     agenda.schedule = Schedule(count: states.count)
     agenda.waiting = []
+    agenda.clearLines()
     for number in states.indices {
       let state = states[number]
       if state.isDelivered, state.failures.isEmpty, !state.needsToken(agenda) {
@@ -82,6 +83,12 @@ extension Rotator {
           abandon(id, before[number], position)
         }
       case .leftover, .removal: break
+      case .signature(let draft, let number, let key):
+        if let moved = movedTo[number] {
+          agenda.repurpose(id, .signature(draft, number: moved, key: key))
+        } else {
+          agenda.dropSignature(of: key)
+        }
       }
     }
   }
@@ -120,7 +127,7 @@ extension Rotator {
     switch outcome {
     case .found(.unreadable): break
     case .found(let found): isOurs = delivery.reasonToSpare(found) == nil
-    case .done, .failed: break
+    case .done, .failed, .signed: break
     }
     if isOurs, places[delivery.path] == nil { startRemoval(delivery, of: subject) }
   }
@@ -130,7 +137,7 @@ extension Rotator {
     switch outcome {
     case .done: agenda.report(.removed(path: delivery.path, isEmptied: delivery.isInPlace))
     case .failed(let failure): agenda.report(.removalFailed(path: delivery.path, failure))
-    case .found: break
+    case .found, .signed: break
     }
   }
 
@@ -151,6 +158,7 @@ extension RotationState {
     kept.number = number
     // Whoever reloads may have mended what failed, and waits until all is there.
     kept.retryAt = nil
+    if kept.signing == .waiting { kept.signing = .nothing }
     kept.isSettled = false
     // What is being written there needs no look.
     kept.unread = subject.lastingPositions

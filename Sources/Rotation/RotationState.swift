@@ -81,6 +81,14 @@ extension RotationState {
     subject.isCurrent(token, agenda.keys, at: agenda.now)
   }
 
+  /// Whether it has a token that is not of the present keys.
+  func isOfAnotherKey(_ agenda: Agenda) -> Bool { token.map { !isCurrent($0, agenda) } ?? false }
+
+  /// Whether no token could be made with the key of this name.
+  func isUnsigned(by key: String) -> Bool {
+    subject.key == key && failures[RotationState.minting] != nil
+  }
+
   /// Whether its next try is still to come.
   func isPausing(at now: Instant) -> Bool { retryAt.map { $0 > now } ?? false }
 
@@ -134,8 +142,7 @@ extension RotationState {
       // A token that is there may be good.
     } else if needsToken {
       do {
-        try mint(&agenda, &random)
-        retryAt = nil
+        if try mint(&agenda, &random) { retryAt = nil } else if isPausing { return plan(&agenda) }
       } catch {
         fail(RotationState.minting, error, &agenda, &random)
         if isPausing { return plan(&agenda) }
@@ -157,44 +164,94 @@ extension RotationState {
       awaitDeliveries(agenda)
     } else {
       isForced = true
+      if signing == .underWay { signing = .outrun }
     }
     attendSoon(&agenda)
   }
 
+  /// Makes a new token, and says whether it is there: one that is signed elsewhere comes later.
   private mutating func mint(
     _ agenda: inout Agenda, _ random: inout some RandomNumberGenerator
-  ) throws(Failure) {
+  ) throws(Failure) -> Bool {
+    switch subject {
+    case .publication(let publication):
+      receive(try agenda.keys.set(of: publication, at: agenda.now), &agenda)
+    case .identity(let identity):
+      guard signing == .nothing else { return false }
+      let signer = try agenda.keys.signer(of: identity.key)
+      if signer.isRemote, agenda.isSigning(identity.key) {
+        signing = .waiting
+        agenda.queue(number, for: identity.key)
+        if agenda.isStalled(identity.key) { recordUnsigned(&agenda) }
+        return false
+      }
+      recordLateness(&agenda)
+      if signer.isRemote {
+        signing = .underWay
+        let draft = agenda.minter.draft(
+          identity.template, lifetime: identity.lifetime, at: agenda.now, signer: signer,
+          random: &random)
+        agenda.sign(draft, number: number, key: identity.key)
+        return false
+      }
+      if signer.algorithm.isSlow { agenda.slowSignatures += 1 }
+      receive(
+        try agenda.minter.mint(
+          identity.template, lifetime: identity.lifetime, at: agenda.now, signer: signer,
+          random: &random), &agenda)
+    }
+    return true
+  }
+
+  private func recordLateness(_ agenda: inout Agenda) {
     if let due = token.flatMap({ subject.due($0) }), due <= agenda.now {
       agenda.totals.lateness.record(agenda.now - due)
     }
-    let new = try issue(&agenda, &random)
+  }
+
+  /// What was to be signed elsewhere is signed, or cannot be.
+  mutating func endSigning(
+    _ draft: Draft, _ outcome: Outcome, _ agenda: inout Agenda,
+    _ random: inout some RandomNumberGenerator
+  ) {
+    let isOutrun = signing == .outrun
+    signing = .nothing
+    let wasPausing = isPausing(at: agenda.now)
+    var failure: Failure?
+    switch outcome {
+    case .signed(let signature):
+      let token = draft.signed(signature)
+      if token.expiresAt <= agenda.now {
+        failure = Failure("it took so long to sign a token that it ended meanwhile")
+      } else if token.issuedAt <= agenda.now, needsToken(agenda) {
+        receive(token, isOutrun: isOutrun, &agenda)
+        retryAt = nil
+      }
+    case .failed(let reason): failure = reason
+    case .done, .found: break
+    }
+    guard let failure else { return agenda.schedule.set(number, due: agenda.now) }
+    fail(RotationState.minting, failure, &agenda, &random)
+    if !wasPausing { startJobs(0...Limits.deliveries, &agenda) }
+    plan(&agenda)
+  }
+
+  /// Takes a new token over; `isOutrun`: whoever asked for one waits for the next.
+  private mutating func receive(
+    _ new: Token, isOutrun: Bool = false, _ agenda: inout Agenda
+  ) {
     // The clock was set back.
     if let old = token, old.expiresAt > new.expiresAt {
       agenda.noteExpiry(old.expiresAt, of: old.origin)
     }
     accept(new)
     counts.issued += 1
-    if isForced {
+    if isForced, !isOutrun {
       isForced = false
       awaitDeliveries(agenda)
     }
     clearFailure(RotationState.minting, &agenda)
     if subject.deliveries.isEmpty { completeRotation(&agenda) }
-  }
-
-  /// A new token of the present keys.
-  private func issue(
-    _ agenda: inout Agenda, _ random: inout some RandomNumberGenerator
-  ) throws(Failure) -> Token {
-    switch subject {
-    case .identity(let identity):
-      let signer = try agenda.keys.signer(for: identity)
-      if signer.algorithm.isSlow { agenda.slowSignatures += 1 }
-      return try agenda.minter.mint(
-        identity.template, lifetime: identity.lifetime, at: agenda.now, signer: signer,
-        random: &random)
-    case .publication(let publication): return agenda.keys.set(of: publication, at: agenda.now)
-    }
   }
 
   /// The one way in for a token: it is the newest from now on, and every delivery that does not
@@ -259,7 +316,7 @@ extension RotationState {
     reportAge(&agenda)
     // What minting failed at waits for the next try, if it is still needed.
     let isMintingBroken = failures[RotationState.minting] != nil
-    let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks
+    let isWaiting = isMintingBroken && retryAt != nil || awaitsLooks || signing != .nothing
     let due = isWaiting ? nil : token == nil ? agenda.now : token.flatMap { subject.due($0) }
     let aging = failures.isEmpty ? nil : nextAging(after: agenda.now)
     // Before the first token, and where a job is still at work, there is nothing to try.
@@ -267,13 +324,12 @@ extension RotationState {
       $0 == RotationState.minting || !awaitsLooks && !running.contains($0)
     }
     let next = [due, isTriable ? retryAt : nil, aging].compactMap(\.self).min()
-    // Nil only while it waits for looks, which come back or are noted as stalled; and for a set
-    // that does not end.
+    // Nil only while it waits for looks or a signature, which come back; and for a set that does
+    // not end.
     if let next { agenda.schedule.set(number, due: next) }
     // Whoever asked for a token that cannot be minted, or must not be delivered any more, is told
     // so, and it comes later.
-    let isOutdated =
-      isForced || token.map { !isCurrent($0, agenda) } == true
+    let isOutdated = isForced || isOfAnotherKey(agenda)
     if isMintingBroken && isOutdated || !isForced && unanswered.isEmpty {
       answerRequests(&agenda)
     }

@@ -6,7 +6,8 @@
 ///   what its places hold, or comes next: there is a bound on slow signatures;
 /// - no file is first written before a look showed that it holds a token, or nothing;
 /// - no token in use was issued in the future, is due, or is signed with another key than the
-///   current one, unless minting fails;
+///   current one, unless minting fails, or the next is being signed;
+/// - who waits for a signature that is made elsewhere has one under way, or waits behind one;
 /// - a delivery has at most one job at a time, and a path never two, across reloads too;
 /// - no subject waits for another, unless both want the same path.
 package struct Rotator {
@@ -52,7 +53,11 @@ package struct Rotator {
     case .clockSet(let step):
       agenda.report(.clockSet(step))
       reconsider()
-    case .signerRead(let key, let signer): use(agenda.keys.replacing(key, with: signer))
+    case .signerRead(let key, let signer):
+      use(agenda.keys.replacing(key, with: signer))
+      for number in states.indices where states[number].isUnsigned(by: key) {
+        states[number].attendSoon(&agenda)
+      }
     case .keyRead(let key): use(agenda.keys.replacing(key))
     case .configured(let identities, let keys):
       use(keys)
@@ -82,7 +87,8 @@ package struct Rotator {
 
   private mutating func use(_ new: Keys) {
     var keys = new
-    let changed = keys.succeed(agenda.keys) { lastExpiry(of: .key($0)) }
+    let former = agenda.keys
+    let changed = keys.succeed(former) { lastExpiry(of: .key($0)) }
     agenda.keys = keys
     agenda.hasNewKeys = true
     for number in states.indices.suffix(agenda.publications) { states[number].attendSoon(&agenda) }
@@ -91,8 +97,14 @@ package struct Rotator {
       if let last = key.replaced.first {
         agenda.noteExpiry(last.until, of: .key(last.signer.keyID))
       }
-      agenda.tell(ofNew: key)
-      for number in states.indices where states[number].subject.key == key.name {
+      for number in agenda.abandonSignature(of: key.name) { states[number].signing = .nothing }
+      let concerned = states.indices.filter { states[$0].subject.key == key.name }
+      let replaces = former[key.name]?.signing != nil
+      if replaces || concerned.contains(where: { states[$0].isOfAnotherKey(agenda) }) {
+        agenda.tell(ofNew: key)
+      }
+      for number in concerned {
+        if !replaces { states[number].lookAnew(agenda) }
         states[number].attendSoon(&agenda)
       }
     }
@@ -132,6 +144,12 @@ package struct Rotator {
     case .leftover(let delivery, let subject, let isOurs):
       endLeftover(delivery, subject, isOurs, outcome)
     case .removal(let delivery): endRemoval(delivery, outcome)
+    case .signature(let draft, let number, let key):
+      states[number].endSigning(draft, outcome, &agenda, &random)
+      while let next = agenda.takeNext(for: key) {
+        states[next].signing = .nothing
+        states[next].attend(&agenda, &random)
+      }
     case nil: break
     }
   }
@@ -144,6 +162,11 @@ package struct Rotator {
       agenda.stalled.insert(delivery.path)
       if agenda.waiting.contains(delivery.path), let (number, position) = places[delivery.path] {
         states[number].recordStalled(position, &agenda)
+      }
+    case .signature(_, let number, let key):
+      for number in [number] + agenda.noteStalled(key) {
+        states[number].recordUnsigned(&agenda)
+        states[number].plan(&agenda)
       }
     case nil: break
     }

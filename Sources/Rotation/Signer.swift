@@ -23,8 +23,14 @@ package protocol Signer: SignatureVerifier {
   var keyID: KeyID { get }
   /// Bytes of each of its signatures.
   var signatureBytes: Int { get }
+  /// Whether it signs outside of the process, so that `sign` waits for somebody.
+  var isRemote: Bool { get }
 
   /// Replaces `signature` with that of `message` (RFC 7515 section 5.1). Two of one message may
   /// differ: ECDSA and RSASSA-PSS are randomised.
   func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure)
+}
+
+extension Signer {
+  package var isRemote: Bool { false }
 }

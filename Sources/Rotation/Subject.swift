@@ -88,7 +88,7 @@ package enum Subject: Sendable {
     case .identity(let identity): keys.areCurrent(for: token, of: identity)
     case .publication(let publication):
       // Also when it ends: what signed alone may have been replaced by what has no public key.
-      keys.set(of: publication, at: now).isSame(as: token)
+      (try? keys.set(of: publication, at: now).isSame(as: token)) == true
     }
   }
 
@@ -114,9 +114,11 @@ extension Keys {
   var publications: [Publication] { all.compactMap(\.publication) }
 
   /// The JWK Set to be published at `now`, which is right until one of its keys is believed no
-  /// longer.
-  func set(of publication: Publication, at now: Instant) -> Token {
-    Token(
+  /// longer. Throws while the key cannot be had.
+  func set(of publication: Publication, at now: Instant) throws(Failure) -> Token {
+    // Without it, verifiers would refuse the tokens that it signed before.
+    _ = try signer(of: publication.key)
+    return Token(
       compact: Array("\(jwks(of: publication.key, at: now).text)\n".utf8),
       issuedAt: Instant(microseconds: 0),
       expiresAt: self[publication.key]?.nextEnd(after: now) ?? .never, origin: .keys)

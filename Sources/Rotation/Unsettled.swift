@@ -13,6 +13,8 @@ struct Unsettled {
   /// The last report that the oldest token in a delivery was stale or expired, and when that one
   /// ends.
   var reported: (expiry: Instant, freshness: Freshness)?
+  /// Whether a new token waits to be signed elsewhere, or is.
+  var signing = Signing.nothing
   /// Whether a new token was asked for and is yet to be issued.
   var isForced = false
   /// Once it was issued: which it was, and the deliveries that have neither got it, nor failed to.
@@ -21,10 +23,20 @@ struct Unsettled {
   /// The requests that wait for that.
   var requests: [RotationRequest.ID] = []
 
+  enum Signing {
+    case nothing
+    /// Others come before.
+    case waiting
+    case underWay
+    /// The same, but somebody has asked for a newer one since.
+    case outrun
+  }
+
   /// Whether it is as in the beginning.
   var isEmpty: Bool {
     candidate == nil && agreeing.isEmpty && backoff.isFresh && retryAt == nil && failures.isEmpty
-      && reported == nil && !isForced && forcedIssue == 0 && unanswered.isEmpty && requests.isEmpty
+      && reported == nil && signing == .nothing && !isForced && forcedIssue == 0
+      && unanswered.isEmpty && requests.isEmpty
   }
 
   /// A place of its own for it, while it is not empty; a value like any other.
@@ -73,6 +85,10 @@ extension RotationState {
   var reported: (expiry: Instant, freshness: Freshness)? {
     get { unsettled.box.value.reported }
     set { unsettled.value.reported = newValue }
+  }
+  var signing: Unsettled.Signing {
+    get { unsettled.box.value.signing }
+    set { unsettled.value.signing = newValue }
   }
   var isForced: Bool {
     get { unsettled.box.value.isForced }

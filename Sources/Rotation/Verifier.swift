@@ -57,7 +57,9 @@ package struct Verifier {
         .malformed, "the header asks for an extension (crit, b64) that jotd does not know")
     }
     let all =
-      keys.map { Candidate(key: $0.name, signer: $0.signing) }
+      keys.compactMap { key in
+        key.signing.map { Candidate(key: key.name, signer: $0) }
+      }
       + keys.flatMap { key in
         key.others(at: now).map { Candidate(key: key.name, signer: $0) }
       } + published.map { Candidate(key: $0.kid ?? "", signer: $0) }

@@ -59,7 +59,8 @@ struct JournalEntryTests {
       .displaced(.identity("a"), path: Path("/a"), by: .removal),
       .stale(identity: "a", expiresAt: moment), .expired(identity: "a", expiresAt: moment),
       .removed(path: Path("/a"), isEmptied: false), .keyChanged(key: nil, KeyID("zero")),
-      .secretUnreadable(key: nil, failure), .secretReadable(key: nil), .clockSet(.seconds(1)),
+      .secretUnreadable(key: nil, failure), .secretReadable(key: nil),
+      .deviceFailed(key: nil, failure), .deviceRecovered(key: nil), .clockSet(.seconds(1)),
       .hookRecovered(hook: "h"), .reloaded(Changes()), .reloadRefused("no"), .warning("w"),
       .startRefused("no"), .stopping(signal: "SIGTERM"),
     ]

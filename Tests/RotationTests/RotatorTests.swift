@@ -648,6 +648,7 @@ private struct Stepped {
     for action in actions {
       switch action {
       case .run(let job): taken.jobs.append(job)
+      case .sign: break
       case .report(let event): taken.events.append(event)
       }
     }

@@ -28,11 +28,13 @@ final class SimulatedSigner: Signer {
   let keyID: KeyID
   let signatureBytes = 32
   let publicKey: PublicKey?
+  let isRemote: Bool
   private let isRandomised: Bool
   private let broken = Mutex(false)
   private let signatures = Mutex<UInt8>(0)
 
-  init(_ key: Int, isRandomised: Bool = false, kid: String? = nil) {
+  init(_ key: Int, isRandomised: Bool = false, isRemote: Bool = false, kid: String? = nil) {
+    self.isRemote = isRemote
     self.kid = kid ?? (isRandomised ? "key\(key)" : nil)
     keyID = SimulatedSigner.keyID(key)
     self.isRandomised = isRandomised

@@ -10,7 +10,7 @@ struct Jotd: ParsableCommand {
     subcommands: [
       Run.self, Check.self, Status.self, HealthCommand.self, TokenCommand.self, Rotate.self,
       Reload.self, Mint.self, Verify.self, Decode.self, Refresh.self, NewSecret.self,
-      KeyCommand.self, Polkit.self,
+      KeyCommand.self, Polkit.self, DeviceHelper.self,
     ])
 }
 

@@ -106,7 +106,7 @@ struct KeyOptions: ParsableArguments {
       printNote("the configuration has several keys: choose one of \(names(settings)) by --key")
       throw ExitCode.validationFailure
     }
-    if let ring = try ring(chosen) { return (ring.signing, lifetimes) }
+    if let signing = try ring(chosen)?.signing { return (signing, lifetimes) }
     guard let secret = chosen.secret else { throw ExitCode.configuration }
     return (try signer(chosen, secret), lifetimes)
   }
@@ -146,6 +146,7 @@ struct KeyOptions: ParsableArguments {
       throw ExitCode.configuration
     }
     let all = settings.keys.map(\.settings)
+    SecretLoader.takeVariables(of: all)
     guard let key else { return (all, settings.defaults) }
     guard let chosen = all.first(where: { $0.label.name == key }) else {
       printNote("the configuration has no such key: it has \(names(all))")

@@ -73,7 +73,8 @@ struct Refresh: ParsableCommand {
     }
     let template = TokenTemplate(
       claims.bearer, type: type(of: text), hasID: hasID, claims: others)
-    // It is one of these keys that signed the token.
-    try printToken(template, lifetime, keys[claims.key]?.signing ?? keys.all[0].signing)
+    // It is one of these keys that signed the token, and each of them was read.
+    guard let signing = keys[claims.key]?.signing else { throw ExitCode.configuration }
+    try printToken(template, lifetime, signing)
   }
 }

@@ -145,7 +145,7 @@ extension Diagnostics {
   ) -> SecretSettings? {
     guard
       let (kind, value, section) = single(
-        node, name(), of: Diagnostics.sources, beside: ["passphrase"])
+        node, name(), of: Diagnostics.sources + ["uri"], beside: ["passphrase"])
     else { return nil }
     var passphrase: SecretSource?
     if let node = section["passphrase"] {
@@ -210,6 +210,19 @@ extension Diagnostics {
         return nil
       }
       return .env(variable)
+    case "uri":
+      guard let text = string(node, name()) else { return nil }
+      guard let uri = KeyURI(text) else {
+        error(node.location, "\(name()) \(KeyURI.rule)")
+        return nil
+      }
+      if uri.hasPIN {
+        warn(
+          node.location,
+          "\(name()) has the PIN in it, which whoever can read this file knows: name what opens "
+            + "the device with passphrase")
+      }
+      return .uri(uri)
     default:
       guard let id = word(node, name()) else { return nil }
       guard !id.utf8.contains(UInt8(ascii: "/")), id != ".", id != "..",

@@ -78,9 +78,10 @@ final class Daemon {
     try servers.open(settings)
     hooks.configure(settings.hooks)
     deliveries.configure(settings)
-    secrets.watch(loaded.secrets)
     let keys = rings.configure(settings, loaded.rings, loaded.keys)
+    secrets.watch(loaded.secrets, keys)
     step(.configured(settings.identities, keys))
+    reportAbsence(keys)
     rings.resume(settings)
   }
 
@@ -122,11 +123,12 @@ final class Daemon {
   }
 
   private func carryOut(_ turn: Turn) {
-    var jobs: [Job] = []
+    var jobs: [DeliveryWork] = []
     var events: [Event] = []
     for action in turn.actions {
       switch action {
-      case .run(let job): jobs.append(job)
+      case .run(let job): jobs.append(.job(job))
+      case .sign(let job): jobs.append(.sign(job))
       case .report(let event): events.append(event)
       }
     }
@@ -169,8 +171,11 @@ final class Daemon {
 
   private func take(_ news: DeliveryWorkers.News) {
     switch news {
-    case .ended: step(.ended(deliveries.collect().map { ($0.id, $1) }))
-    case .hanging(let jobs): step(.stalled(jobs.map(\.id)))
+    case .ended:
+      let (ended, failedKeys) = deliveries.collect()
+      step(.ended(ended))
+      secrets.doubt(failedKeys)
+    case .hanging(let jobs): step(.stalled(jobs))
     case .changed(let paths): step(.touched(paths))
     case .blind(let failure): journal.report(.warning("\(failure)"))
     }
@@ -195,22 +200,48 @@ final class Daemon {
     servers.store.change { $0.hookFaults = faults }
   }
 
+  /// Says which devices do not answer, and keeps saying so.
+  private func reportAbsence(_ keys: Keys) {
+    for key in keys.all { if let failure = key.absence { reportFailure(failure, of: key.name) } }
+  }
+
+  private func reportFailure(_ failure: Failure, of key: String) {
+    let keys = servers.store.general.keys
+    servers.store.change { $0.secretFaults[key] = failure.description }
+    journal.report(
+      keys.isInDevice(key)
+        ? .deviceFailed(key: keys.shown(key), failure)
+        : .secretUnreadable(key: keys.shown(key), failure))
+  }
+
+  /// What signed before goes on where it is asked for in the same way, and the device does not
+  /// answer now.
+  private func keeping(_ keys: Keys, _ settings: Settings) -> Keys {
+    var kept = keys
+    for key in settings.keys.map(\.settings) where keys[key.label.name]?.absence != nil {
+      let former = servers.store.general.keys[key.label.name]?.signing
+      if let signer = former as? DeviceSigner, signer.isAsked(forBy: key) {
+        kept = kept.replacing(key.label.name, with: signer)
+      }
+    }
+    return kept
+  }
+
   private func take(_ news: SecretWatcher.News, of key: String) {
-    let name = servers.store.general.keys.shown(key)
+    let keys = servers.store.general.keys
+    let name = keys.shown(key)
     switch news {
-    case .failed(let failure):
-      servers.store.change { $0.secretFaults[key] = failure.description }
-      journal.report(
-        .secretUnreadable(key: name, failure))
+    case .failed(let failure): reportFailure(failure, of: key)
     case .stillFailing: break
     case .read(let signer, let warnings, let hadFailed):
       // Not refused: two that change places are one for a moment.
-      if let fault = servers.store.general.keys.fault(of: signer, as: key) {
+      if let fault = keys.fault(of: signer, as: key) {
         journal.report(.warning(fault))
       }
       servers.store.change { $0.secretFaults[key] = nil }
       if hadFailed {
-        journal.report(.secretReadable(key: name))
+        journal.report(
+          keys.isInDevice(key) ? .deviceRecovered(key: name) : .secretReadable(key: name))
       }
       for warning in warnings { journal.report(.warning(warning)) }
       return step(.signerRead(key: key, signer))
@@ -239,13 +270,14 @@ final class Daemon {
     let (loaded, settings) = (new.loaded, new.loaded.settings)
     for warning in loaded.warnings { journal.report(.warning(warning)) }
     servers.serve(new.sockets)
-    secrets.watch(loaded.secrets)
-    let keys = rings.configure(settings, loaded.rings, loaded.keys)
+    secrets.watch(loaded.secrets, loaded.keys)
+    let keys = rings.configure(settings, loaded.rings, keeping(loaded.keys, loaded.settings))
     let turn = driver.step(.configured(settings.identities, keys))
     let changes = turn.changes ?? Changes()
     // Before the journal says so: who reads that may ask for health at once.
     servers.apply(settings, turn)
     journal.report(.reloaded(changes))
+    reportAbsence(loaded.keys)
     hooks.configure(settings.hooks)
     publishHookFaults()
     servers.releaseAll()
@@ -315,4 +347,9 @@ final class Daemon {
     // At once: exit(3) would take libcrypto down under the threads that still use it.
     _exit(0)
   }
+}
+
+extension Keys {
+  /// Whether the key of this name is in a device.
+  fileprivate func isInDevice(_ name: String) -> Bool { self[name]?.signing?.isRemote ?? true }
 }

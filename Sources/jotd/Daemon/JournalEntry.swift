@@ -204,6 +204,17 @@ struct JournalEntry {
           .notice, "9689160b9811443cae58da30c61b79be",
           "the secret \(key.map { "of the key \($0) " } ?? "")can be read again"
         ).with("JOTD_KEY", key)
+      case .deviceFailed(let key, let failure):
+        JournalEntry(
+          .error, "f270e724a86642c29baaf2d03d035373",
+          "\(failure.sentence) Identities keep the tokens that they have; trying again until it "
+            + "answers"
+        ).because(failure).with("JOTD_KEY", key)
+      case .deviceRecovered(let key):
+        JournalEntry(
+          .notice, "58758b351d044017b0695a430981340d",
+          "the device with the key\(key.map { " \($0)" } ?? "") answers again"
+        ).with("JOTD_KEY", key)
       case .clockSet(let step):
         JournalEntry(
           .notice, "8ff9bae1f9994e6f9850ca7009321f2f",

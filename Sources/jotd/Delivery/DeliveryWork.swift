@@ -1,8 +1,9 @@
 import Rotation
 
-/// What a worker does at the places of deliveries.
+/// What a worker does: at the places of deliveries, and with keys that sign elsewhere.
 enum DeliveryWork: Sendable {
   case job(Job)
+  case sign(SigningJob)
   /// Remove the temporary files that a crash left in a folder; `stems` are those of its deliveries.
   case sweep(Path, stems: Set<[UInt8]>)
 
@@ -15,11 +16,14 @@ enum DeliveryWork: Sendable {
     return stems.map { .sweep($0.key, stems: $0.value) }
   }
 
-  /// The folder that it works in; for a sweep another name, so that no delivery waits for it.
-  var folder: Path {
+  /// What it waits for. A sweep has a place of its own, so that no delivery waits for it.
+  func place(_ mounts: MountTable) -> WorkPlace {
     switch self {
-    case .job(let job): job.folder
-    case .sweep(let folder, _): Path("\(folder)/*.jotd")
+    case .job(let job): mounts.place(of: job.folder)
+    case .sign(let job):
+      WorkPlace(
+        folder: Path("key \(job.key)"), fileSystem: "key \(job.key)", isInMemory: false)
+    case .sweep(let folder, _): mounts.place(of: Path("\(folder)/*.jotd"))
     }
   }
 }

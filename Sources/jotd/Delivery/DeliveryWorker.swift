@@ -36,6 +36,12 @@ struct DeliveryWorker {
         folders[job.folder] = nil
         return .failed(error)
       }
+    case .sign(let job):
+      var signature: [UInt8] = []
+      do throws(Failure) { try job.signer.sign(job.message, into: &signature) } catch {
+        return .failed(error)
+      }
+      return .signed(signature)
     case .sweep(let path, let stems):
       if let folder = try? Folder(path) { FileWriter.sweep(folder, stems) }
       return .done

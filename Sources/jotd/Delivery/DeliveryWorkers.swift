@@ -9,7 +9,7 @@ final class DeliveryWorkers {
     /// Results wait to be collected.
     case ended
     /// These jobs take too long, or wait behind one that does. Told at each check, even of none.
-    case hanging([Job])
+    case hanging([Job.ID])
     /// Somebody may have changed what is at these paths.
     case changed(Set<Path>)
     /// Not all folders can be watched for changes.
@@ -67,29 +67,34 @@ final class DeliveryWorkers {
     armStallTimer()
   }
 
-  func carryOut(_ jobs: [Job]) {
-    running += jobs.count
-    submit(jobs.map(DeliveryWork.job))
+  /// `work` are jobs of the rotator.
+  func carryOut(_ work: [DeliveryWork]) {
+    running += work.count
+    submit(work)
     armStallTimer()
   }
 
   private func submit(_ work: [DeliveryWork]) {
     if work.isEmpty { return }
     mounts.refresh()
-    workers.submit(work.map { (mounts.place(of: $0.folder), $0) })
+    workers.submit(work.map { ($0.place(mounts), $0) })
   }
 
-  /// The jobs that ended, and how.
-  func collect() -> [(Job, Outcome)] {
-    var ended: [(Job, Outcome)] = []
+  /// The jobs that ended, and how; and the names of the keys that failed to sign.
+  func collect() -> (ended: [(job: Job.ID, outcome: Outcome)], failedKeys: Set<String>) {
+    var ended: [(job: Job.ID, outcome: Outcome)] = []
+    var failedKeys: Set<String> = []
     for (work, outcome) in workers.collect() {
       switch work {
-      case .job(let job): ended.append((job, outcome))
+      case .job(let job): ended.append((job.id, outcome))
+      case .sign(let job):
+        ended.append((job.id, outcome))
+        if case .failed = outcome { failedKeys.insert(job.key) }
       case .sweep: sweeps = max(0, sweeps - 1)
       }
     }
     running -= ended.count
-    return ended
+    return (ended, failedKeys)
   }
 
   // MARK: Hanging
@@ -111,10 +116,11 @@ final class DeliveryWorkers {
     armStallTimer()
     // What was not told of, because more was expected to follow at once.
     hear(.ended)
-    var hanging: [Job] = []
+    var hanging: [Job.ID] = []
     for work in workers.findStalled() {
       switch work {
-      case .job(let job): hanging.append(job)
+      case .job(let job): hanging.append(job.id)
+      case .sign(let job): hanging.append(job.id)
       case .sweep: sweeps = max(0, sweeps - 1)
       }
     }

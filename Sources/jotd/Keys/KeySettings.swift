@@ -30,6 +30,8 @@ struct SecretSettings: CustomStringConvertible {
   /// Whether nothing is signed with it any more.
   var isFormer = false
 
+  var isInDevice: Bool { if case .uri = source { true } else { false } }
+
   /// What it is.
   var noun: String { algorithm.takesSecret ? "secret" : "private key" }
 
@@ -44,6 +46,8 @@ enum SecretSource: Hashable {
   case file(Path)
   /// A systemd credential by its id (systemd.exec(5), `LoadCredential=`).
   case credential(String)
+  /// A private key that stays outside of jotd.
+  case uri(KeyURI)
 
   /// Where the `noun` is, for people.
   func named(_ noun: String) -> String {
@@ -58,6 +62,7 @@ enum SecretSource: Hashable {
         ? "the \(noun) file \(path)" : "the \(noun) file that is named"
     case .credential(let id):
       Quoting.isWord(id) ? "the credential \(id)" : "the credential that is named"
+    case .uri(let uri): "the \(noun) at \(uri.shown)"
     }
   }
 }

@@ -12,7 +12,7 @@ import Rotation
   @unsafe let pointer: OpaquePointer
   let publicKey: PublicKey
 
-  /// Takes `pointer` over.
+  /// Takes `pointer` over, which libcrypto itself works with.
   private init(taking pointer: OpaquePointer) throws(Failure) {
     unsafe self.pointer = unsafe pointer
     do { publicKey = try unsafe OpenSSLKey.publicKey(of: pointer) } catch {
@@ -40,30 +40,23 @@ import Rotation
   private static func load(
     _ bytes: UnsafeBufferPointer<UInt8>, _ asked: PassphraseQuestion
   ) throws(Failure) -> OpaquePointer {
-    // libcrypto never asks on a terminal.
-    let answer:
-      @convention(c) (UnsafeMutablePointer<CChar>?, CInt, CInt, UnsafeMutableRawPointer?)
-        -> CInt = { buffer, room, _, data in
-          guard let buffer = unsafe buffer, let data = unsafe data else { return -1 }
-          return unsafe Unmanaged<PassphraseQuestion>.fromOpaque(data).takeUnretainedValue()
-            .answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
-        }
     defer { ERR_clear_error() }
-    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(answer, 0) else { throw outOfMemory }
-    defer { unsafe UI_destroy_method(method) }
     guard let source = unsafe BIO_new_mem_buf(bytes.baseAddress, Int32(bytes.count)) else {
       throw outOfMemory
     }
     defer { unsafe BIO_free(source) }
     keymemory_wipe()
     defer { keymemory_leave() }
-    guard
-      let store = unsafe OSSL_STORE_attach(
-        source, "file", nil, nil, method, Unmanaged.passUnretained(asked).toOpaque(), nil, nil,
-        nil)
-    else { throw outOfMemory }
-    defer { unsafe OSSL_STORE_close(store) }
-    return try unsafe onlyPrivateKey(in: store, asked)
+    let found = try unsafe asked.withMethod { method, data throws(Failure) -> OpaquePointer? in
+      guard
+        let store = unsafe OSSL_STORE_attach(
+          source, "file", nil, nil, method, data, nil, nil, nil)
+      else { return nil }
+      defer { unsafe OSSL_STORE_close(store) }
+      return try unsafe onlyPrivateKey(in: store, asked)
+    }
+    guard let found = unsafe found, let key = unsafe found else { throw outOfMemory }
+    return unsafe key
   }
 
   /// The private key that there is beside certificates and the like; throws unless it is one.
@@ -131,6 +124,18 @@ import Rotation
     guard unsafe EVP_PKEY_public_check(check) == 1 else {
       throw Failure("its numbers make no public key")
     }
+  }
+
+  /// The same from an X.509 SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) in DER.
+  convenience init(subjectPublicKeyInfo der: [UInt8]) throws(Failure) {
+    Secret.arena
+    defer { ERR_clear_error() }
+    let found = unsafe der.withUnsafeBufferPointer { bytes -> OpaquePointer? in
+      var place = bytes.baseAddress
+      return unsafe d2i_PUBKEY(nil, &place, bytes.count)
+    }
+    guard let found = unsafe found else { throw Failure("its public half is not to be had") }
+    try unsafe self.init(taking: found)
   }
 
   /// A new one for `algorithm`, which takes one; an RSA key of 2,048 bits takes some tenths of a
@@ -226,27 +231,5 @@ import Rotation
 
   private static var outOfMemory: Failure {
     Failure("OpenSSL could not take the key: is it out of memory?", code: ENOMEM)
-  }
-}
-
-/// What libcrypto is told when it asks for a passphrase, and whether it did.
-private final class PassphraseQuestion {
-  let passphrase: Secret?
-  var wasAsked = false
-
-  init(_ passphrase: Secret?) { self.passphrase = passphrase }
-
-  /// Writes it to `buffer` and gives its length, as pem_password_cb(3) asks; -1 when there is none,
-  /// or one that is longer. A newline at its end is an editor's.
-  func answer(_ buffer: UnsafeMutableBufferPointer<CChar>) -> CInt {
-    wasAsked = true
-    guard let passphrase else { return -1 }
-    return unsafe passphrase.withBytes { bytes in
-      var count = bytes.count
-      while count > 0, unsafe [0x0a, 0x0d].contains(bytes[count - 1]) { count -= 1 }
-      guard count <= buffer.count else { return -1 }
-      for index in 0..<count { unsafe buffer[index] = CChar(bitPattern: bytes[index]) }
-      return CInt(count)
-    }
   }
 }

@@ -16,13 +16,8 @@ final class PrivateKeySigner: Signer {
   /// 7638). Throws why the key is not one for that.
   init(_ key: OpenSSLKey, _ algorithm: Algorithm, kid: String?) throws(Failure) {
     if let fault = key.publicKey.fault(for: algorithm) { throw Failure(fault) }
-    let input = key.publicKey.thumbprintInput
-    guard let thumbprint = Digest.sha256(input),
-      let print = Digest.sha256(Array(algorithm.rawValue.utf8) + input)
-    else { throw Failure("OpenSSL could not hash: is it out of memory?") }
     self.algorithm = algorithm
-    self.kid = kid ?? Base64URL.text(thumbprint)
-    keyID = KeyID(of: print, kid: kid)
+    (self.kid, keyID) = try key.publicKey.names(for: algorithm, kid: kid)
     publicKey = key.publicKey
     var context = try SignatureContext(key, algorithm)
     guard try context.proves() else { throw PrivateKeySigner.mismatch }
@@ -63,5 +58,17 @@ final class PrivateKeySigner: Signer {
     try context.withLock { context throws(Failure) in
       try context.verifies(signature, of: message)
     }
+  }
+}
+
+extension PublicKey {
+  /// What tokens of `algorithm` name this key, `kid` or its thumbprint (RFC 7638); and what tells
+  /// it from others.
+  func names(for algorithm: Algorithm, kid: String?) throws(Failure) -> (kid: String, id: KeyID) {
+    let input = thumbprintInput
+    guard let thumbprint = Digest.sha256(input),
+      let print = Digest.sha256(Array(algorithm.rawValue.utf8) + input)
+    else { throw Failure("OpenSSL could not hash: is it out of memory?") }
+    return (kid ?? Base64URL.text(thumbprint), KeyID(of: print, kid: kid))
   }
 }

@@ -6,6 +6,8 @@ final class PublicKeyVerifier: SignatureVerifier {
   let algorithm: Algorithm
   let kid: String?
   let publicKey: PublicKey?
+  /// Bytes of each signature.
+  let signatureBytes: Int
   /// One context, so one signature at a time.
   private let context: Mutex<SignatureContext>
 
@@ -15,7 +17,9 @@ final class PublicKeyVerifier: SignatureVerifier {
     self.algorithm = algorithm
     self.kid = kid
     publicKey = key
-    context = Mutex(try SignatureContext(OpenSSLKey(key), algorithm))
+    let context = try SignatureContext(OpenSSLKey(key), algorithm)
+    signatureBytes = context.signatureBytes
+    self.context = Mutex(context)
   }
 
   func verifies(_ signature: [UInt8], of message: [UInt8]) throws(Failure) -> Bool {

@@ -94,6 +94,17 @@ import Rotation
     if total > limit { return nil }
   }
 
+  /// The next packet on a socket; nil when it has more than `limit` bytes, or none.
+  convenience init?(packetFrom socket: borrowing Descriptor, upTo limit: Int) throws(Failure) {
+    let number = socket.number
+    var total = 0
+    try unsafe self.init(capacity: limit + 1) { buffer throws(Failure) in
+      total = try result { unsafe read(number, buffer.baseAddress!, buffer.count) }
+      return total
+    }
+    if total > limit || total == 0 { return nil }
+  }
+
   /// Takes the value of an environment variable over, and wipes it where it was, so that
   /// /proc/PID/environ and child processes do not have it. Nil when it is not set or too long.
   convenience init?(
@@ -192,6 +203,11 @@ import Rotation
       let length = unsafe EVP_EncodeBlock(&text, key.baseAddress!, Int32(key.count))
       return String(decoding: text.prefix(Int(length)), as: UTF8.self)
     }
+  }
+
+  /// Compares in constant time.
+  func isSame(as other: Secret) -> Bool {
+    unsafe count == other.count && CRYPTO_memcmp(bytes, other.bytes, count) == 0
   }
 
   // MARK: Weakness

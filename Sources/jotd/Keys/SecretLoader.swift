@@ -26,13 +26,28 @@ struct SecretLoader {
       ? try secretSigner(settings) : (try privateKeySigner(settings), [])
   }
 
+  /// The same with a key that stays in a device.
+  func deviceSigner(
+    _ uri: KeyURI, _ settings: SecretSettings
+  ) throws(DeviceFault) -> DeviceSigner {
+    let opener: Secret?
+    do throws(Failure) { opener = try passphrase(of: settings) } catch { throw .unfit(error) }
+    return try DeviceSigner(uri, settings.algorithm, kid: key.label.kid, passphrase: opener)
+  }
+
+  private func passphrase(of settings: SecretSettings) throws(Failure) -> Secret? {
+    guard let source = settings.passphrase else { return nil }
+    return try raw(source, "passphrase", "\(settings.path).passphrase", Limits.passphraseBytes)
+  }
+
   private func privateKeySigner(_ settings: SecretSettings) throws(Failure) -> any Signer {
-    let encoded = try raw(settings.source, settings.noun, settings.path, Limits.privateKeyBytes)
-    var passphrase: Secret?
-    if let source = settings.passphrase {
-      passphrase = try raw(
-        source, "passphrase", "\(settings.path).passphrase", Limits.passphraseBytes)
+    if case .uri(let uri) = settings.source {
+      do throws(DeviceFault) { return try deviceSigner(uri, settings) } catch {
+        throw error.failure
+      }
     }
+    let encoded = try raw(settings.source, settings.noun, settings.path, Limits.privateKeyBytes)
+    let passphrase = try passphrase(of: settings)
     do throws(Failure) {
       return try PrivateKeySigner(
         reading: encoded, settings.algorithm, kid: key.label.kid, passphrase: passphrase)
@@ -77,18 +92,22 @@ struct SecretLoader {
     path.flatMap { try? FileSystem.status(of: $0) }
   }
 
-  /// The file behind the secret; nil for a variable, and for a credential outside of a service.
-  var path: String? { key.secret.flatMap { SecretLoader.path(of: $0.source) } }
+  /// The file behind the secret, or behind what opens the device that holds the key; nil for a
+  /// variable, and for a credential outside of a service.
+  var path: String? {
+    guard let secret = key.secret else { return nil }
+    return SecretLoader.path(of: secret.isInDevice ? secret.passphrase : secret.source)
+  }
 
   /// The files behind the secrets, and behind what opens them.
   var paths: [String] {
     key.secrets.flatMap { [$0.source] + [$0.passphrase].compactMap(\.self) }
-      .compactMap(SecretLoader.path(of:))
+      .compactMap { SecretLoader.path(of: $0) }
   }
 
-  private static func path(of source: SecretSource) -> String? {
+  private static func path(of source: SecretSource?) -> String? {
     switch source {
-    case .env: nil
+    case .env, .uri, nil: nil
     case .file(let path): path.description
     case .credential(let id): Environment["CREDENTIALS_DIRECTORY"].map { "\($0)/\(id)" }
     }
@@ -101,13 +120,27 @@ struct SecretLoader {
     }
   }
 
+  /// Takes the variables of all `keys`, so that no process of jotd's has them from then on. Those
+  /// that are not set, or too long, are told of when they are read.
+  static func takeVariables(of keys: [KeySettings]) {
+    for secret in keys.flatMap(\.secrets) {
+      for case .env(let name) in [secret.source, secret.passphrase].compactMap(\.self) {
+        taken.withLock { taken in
+          if taken[name] == nil { taken[name] = try? Secret(takingVariable: name) }
+        }
+      }
+    }
+  }
+
   /// What is at `source`, a `noun` that is configured at `path`, of `limit` bytes at most.
   private func raw(
     _ source: SecretSource, _ noun: String, _ path: String, _ limit: Int
   ) throws(Failure) -> Secret {
     switch source {
     case .env(let name):
-      if let secret = SecretLoader.taken.withLock({ $0[name] }) { return secret }
+      if let secret = SecretLoader.taken.withLock({ $0[name] }), secret.count <= limit {
+        return secret
+      }
       guard let secret = try Secret(takingVariable: name, upTo: limit) else {
         throw Failure(
           "\(source.named(noun)) is not set, or longer than \(limit) bytes: "
@@ -124,6 +157,7 @@ struct SecretLoader {
             + "command, name the key's file with --secret-file or --private-key-file")
       }
       return try file(path, source, noun, limit)
+    case .uri: throw Failure("\(source.named(noun)) stays there")
     }
   }
 

@@ -22,22 +22,32 @@ final class SecretWatcher {
   /// When to look again although nothing happened; nil while all is well, or a look is under way.
   private(set) var retryAt: Instant?
 
+  /// That of the key.
+  var name: String { loader.key.label.name }
+
   private let loader: SecretLoader
   private var seen: FileStatus?
   private var failure: Failure?
   private var backoff = Backoff()
   private var fileWatch: FileWatch?
   private var isLooking = false
+  private var isDoubted = false
   /// Something happened since the present look began.
   private var isWanted = false
   private let hear: @MainActor (News) -> Void
 
-  /// `loader` has read the secret; `seen` is its source's fingerprint from before that. From now
-  /// on, `hear` is called on the main queue with what is new.
-  init(_ loader: SecretLoader, seen: FileStatus?, hear: @escaping @MainActor (News) -> Void) {
+  /// `loader` has read the secret, or could not for the reason `failure`; `seen` is its source's
+  /// fingerprint from before that. From now on, `hear` is called on the main queue with what is
+  /// new.
+  init(
+    _ loader: SecretLoader, seen: FileStatus?, failure: Failure?,
+    hear: @escaping @MainActor (News) -> Void
+  ) {
     self.loader = loader
     self.seen = seen
+    self.failure = failure
     self.hear = hear
+    if failure != nil { retryAt = .now + backoff.next() }
     guard let path = loader.path else { return }
     fileWatch = FileWatch(path) { [weak self] in
       MainQueue.run { self?.look() }
@@ -50,8 +60,15 @@ final class SecretWatcher {
     look()
   }
 
+  /// Nothing could be signed: what holds the key is asked for it again, until it answers.
+  func doubt() {
+    guard loader.key.secret?.isInDevice == true, self.failure == nil else { return }
+    isDoubted = true
+    look()
+  }
+
   private func look() {
-    guard loader.path != nil else { return }
+    guard loader.path != nil || failure != nil || isDoubted else { return }
     guard !isLooking else {
       isWanted = true
       return
@@ -59,7 +76,9 @@ final class SecretWatcher {
     isLooking = true
     isWanted = false
     retryAt = nil
-    Threads.run { [loader, seen, isFailing = failure != nil, folders = fileWatch?.folders] in
+    let isFailing = failure != nil || isDoubted
+    isDoubted = false
+    Threads.run { [loader, seen, isFailing, folders = fileWatch?.folders] in
       let found = loader.fingerprint
       var news = Seen.unchanged
       if found != seen || isFailing {

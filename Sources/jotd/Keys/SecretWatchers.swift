@@ -13,13 +13,21 @@ final class SecretWatchers {
   var retryAt: Instant? { watchers.compactMap(\.retryAt).min() }
 
   /// Watches these from now on, and no others; `fingerprint` is that of the secret's source from
-  /// before it was read.
-  func watch(_ secrets: [(loader: SecretLoader, fingerprint: FileStatus?)]) {
+  /// before it was read. Those that `keys` lack are tried again.
+  func watch(_ secrets: [(loader: SecretLoader, fingerprint: FileStatus?)], _ keys: Keys) {
     // Before others are made: the kernel gives a user so many and no more.
     watchers = []
     watchers = secrets.map { loader, fingerprint in
-      SecretWatcher(loader, seen: fingerprint) { [hear] in hear(loader.key.label.name, $0) }
+      let name = loader.key.label.name
+      return SecretWatcher(loader, seen: fingerprint, failure: keys[name]?.absence) { [hear] in
+        hear(name, $0)
+      }
     }
+  }
+
+  /// Nothing could be signed with the keys of these names.
+  func doubt(_ keys: Set<String>) {
+    for watcher in watchers where keys.contains(watcher.name) { watcher.doubt() }
   }
 
   /// Looks at each, if it is time.

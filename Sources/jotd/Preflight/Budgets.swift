@@ -13,9 +13,10 @@ extension Preflight {
         guard let budget = file.maxBytes, let location = settings.budgetLocations[file.path],
           let key = settings.keys.first(where: { $0.settings.label.name == identity.key })
         else { continue }
-        let (label, known) = (key.settings.label, keys.first { $0.name == identity.key })
+        let label = key.settings.label
+        let known = keys.first { $0.name == identity.key }?.signing
         let count =
-          known.map { identity.bytes(of: file, signedBy: $0.signing) }
+          known.map { identity.bytes(of: file, signedBy: $0) }
           ?? identity.bytes(of: file, signedBy: label)
         guard count > budget else { continue }
         // A private key may have a name of its own, and of RSA any length.

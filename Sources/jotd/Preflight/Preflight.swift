@@ -45,6 +45,7 @@ struct Preflight {
     _ settings: Settings, _ depth: Depth, inUse: RingsInUse? = nil, _ diagnostics: Diagnostics
   ) -> (keys: Keys, rings: [LoadedRing])? {
     var rings: [LoadedRing] = []
+    SecretLoader.takeVariables(of: settings.keys.map(\.settings))
     let keys = settings.keys.map { key -> Key? in
       if let generated = key.settings.generated {
         if let used = inUse?[key.settings.label.name], used.folder == generated.folder {
@@ -55,6 +56,9 @@ struct Preflight {
         else { return nil }
         rings.append(ring)
         return made
+      }
+      if let secret = key.settings.secret, case .uri(let uri) = secret.source {
+        return inspectDevice(uri, secret, of: key, depth, diagnostics)
       }
       return key.settings.key(
         zip(key.settings.secrets, key.locations).map { secret, location in
@@ -69,13 +73,39 @@ struct Preflight {
     for (index, (key, settings)) in zip(keys, settings.keys).enumerated() {
       let before = Keys(keys[..<index].compactMap(\.self))
       guard let key, let location = settings.locations.first,
-        let fault = before.fault(of: key.signing, as: key.name)
+        let signing = key.signing, let fault = before.fault(of: signing, as: key.name)
       else { continue }
       diagnostics.error(location, fault)
     }
     let all = keys.compactMap(\.self)
     inspectBudgets(settings, all, depth, diagnostics)
     return all.count == keys.count ? (Keys(all), rings) : nil
+  }
+
+  /// A key in a device. What does not answer may yet: only a check takes that for an error.
+  private static func inspectDevice(
+    _ uri: KeyURI, _ secret: SecretSettings, of key: Settings.Key, _ depth: Depth,
+    _ diagnostics: Diagnostics
+  ) -> Key? {
+    guard let location = key.locations.first else { return nil }
+    guard depth != .check || !SecretLoader.isOutOfReach(secret) else {
+      diagnostics.warn(
+        location, "\(secret) takes what is there only inside the service: it was not checked")
+      return nil
+    }
+    let source: Result<any Signer, Failure>
+    do throws(DeviceFault) {
+      source = .success(try SecretLoader(key: key.settings).deviceSigner(uri, secret))
+    } catch {
+      switch error {
+      case .unreachable(let failure) where depth != .check: source = .failure(failure)
+      case .unreachable(let failure), .unfit(let failure):
+        diagnostics.error(location, failure.description, isTransient: failure.isTransient)
+        return nil
+      }
+    }
+    return Key(
+      name: key.settings.label.name, source: source, publication: key.settings.publication)
   }
 
   private static func inspectRing(

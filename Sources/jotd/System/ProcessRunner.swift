@@ -31,17 +31,30 @@ final class ProcessRunner: Sendable {
     _ words: [String], environment: [String], input: [UInt8], limit: Duration,
     room: Int = Limits.hookOutputBytes
   ) throws(Failure) -> (end: End, output: [UInt8]) {
-    reap()
-    var process: linux_process
+    let file: Descriptor
     do throws(Failure) {
-      let input = Descriptor(
+      file = Descriptor(
         owning: try result {
           unsafe input.withUnsafeBytes { bytes in
             unsafe linux_memory_file(bytes.baseAddress, Int64(bytes.count))
           }
         })
+    } catch { throw error.about("\(words[0])") }
+    return try run(words, environment: environment, input: file, limit: limit, room: room)
+  }
+
+  /// The same with the descriptor `input` as its standard input.
+  func run(
+    _ words: [String], environment: [String], input: consuming Descriptor, limit: Duration,
+    room: Int = Limits.hookOutputBytes
+  ) throws(Failure) -> (end: End, output: [UInt8]) {
+    reap()
+    var process: linux_process
+    do throws(Failure) {
       process = try ProcessRunner.start(words, environment, input.number)
     } catch { throw error.about("\(words[0])") }
+    // Only the program has it from now on: its end is seen at the other end.
+    Glibc.close(input.release())
     let isClosed = state.withLock { state in
       state.running.insert(process.pid)
       return state.isClosed

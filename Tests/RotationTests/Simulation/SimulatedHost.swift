@@ -24,6 +24,11 @@ struct SimulatedHost {
   private var broken: [Path: Int64] = [:]
   private var hanging: [Path: Int64] = [:]
   private var signerBroken: Int64 = 0
+  /// The signature that the device makes; until when it hangs; and until when it is not to be
+  /// found, nil while it is there.
+  private var signatures: [RunningSignature] = []
+  private var deviceHangs: Int64 = 0
+  private var deviceReturns: Int64?
   /// Until when there is something that is no token at a place, and the places that this run may
   /// write.
   private var foreign: [Path: Int64] = [:]
@@ -55,6 +60,18 @@ struct SimulatedHost {
 
     var isLook: Bool { if case .look = job.operation { true } else { false } }
   }
+
+  private struct RunningSignature {
+    let job: SigningJob
+    let begin: Int64
+    let end: Int64
+    /// Whether the device did not answer in time.
+    let isLate: Bool
+    var isNoted = false
+  }
+
+  /// How long a device may take.
+  private static let deviceTime: Int64 = 10_000_000
 
   /// The lifetimes on a host, in seconds.
   enum Scale: CaseIterable {
@@ -119,6 +136,7 @@ extension SimulatedHost {
     case 23..<25: try loseFile()
     case 25..<29: try rotate()
     case 30..<33: moveForeign()
+    case 33..<35: hangDevice()
     case 29..<30: clock.drift = Int64.random(in: -500...500, using: &random)
     default: break
     }
@@ -135,6 +153,8 @@ extension SimulatedHost {
     let change = span() * (random.chance(0.5) ? 1 : -1)
     clock.set(by: change)
     note("the clock is set by \(Double(change) / 1e6) s")
+    // What is being signed may end before it is.
+    if !signatures.isEmpty { excuseDevice(until: clock.time + Witness.longestPause) }
     witness.forgetPaces()
     witness.excuseAll(until: clock.time + Witness.moment)
     // An outcome may wake the daemon before the timer tells of it.
@@ -149,6 +169,9 @@ extension SimulatedHost {
     let hasSlept = random.chance(0.7)
     note(hasSlept ? "resumed" : "stalled until now")
     witness.excuseStandstill(until: clock.time + Witness.moment)
+    if !signatures.isEmpty {
+      excuseDevice(until: clock.time + SimulatedHost.deviceTime + Witness.longestPause)
+    }
     if hasSlept {
       witness.forgetPaces()
       try step(.clockSet(by: .zero))
@@ -175,14 +198,76 @@ extension SimulatedHost {
     witness.excuseAll(until: signerBroken + Witness.longestPause)
   }
 
+  private mutating func hangDevice() {
+    deviceHangs = clock.time + span(upTo: 172_800)
+    note("the device hangs until \(deviceHangs - SimulatedClock.birth)")
+    excuseDevice(until: deviceHangs + SimulatedHost.deviceTime + Witness.longestPause)
+  }
+
+  private mutating func excuseDevice(until end: Int64) {
+    witness.deviceExcuse = max(witness.deviceExcuse, end)
+  }
+
+  /// Those whose tokens are to be right now.
+  private var expected: [Identity] {
+    identities.filter { $0.key != SimulatedKeys.device || witness.deviceExcuse <= clock.time }
+  }
+
+  /// When jotd comes to ask for the device's key, it may not be to be found, for a while.
+  private mutating func maybeLoseDevice() {
+    guard random.chance(0.3) else { return }
+    deviceReturns = clock.time + span(upTo: 172_800)
+    keys.isDeviceAbsent = true
+    note("there is no device until \(deviceReturns! - SimulatedClock.birth)")
+    excuseDevice(until: deviceReturns! + Witness.longestPause)
+  }
+
+  /// The device is there again. What its key signed for an earlier run is kept.
+  private mutating func findDevice() throws {
+    note("the device is there")
+    deviceReturns = nil
+    keys.isDeviceAbsent = false
+    let wereFresh = identities.filter {
+      $0.key == SimulatedKeys.device && witness.board[$0.name]?.token == nil && holdsFresh($0)
+        && $0.deliveries == $0.lasting && !$0.lasting.contains { isOutOfOrder($0.path) }
+        && !$0.lasting.contains { path in jobs.contains { $0.job.delivery.path == path.path } }
+    }
+    let issued = wereFresh.map { places[$0.lasting[0].path]!.token.issuedAt }
+    let canSign = signerBroken <= clock.time
+    witness.forgetPaces()
+    try step(.signerRead(key: SimulatedKeys.device, keys[SimulatedKeys.device]))
+    try endLooks()
+    for (identity, before) in zip(wereFresh, issued)
+    where canSign && identity.due(sampleToken(identity, at: before)) > clock.now {
+      guard witness.board[identity.name]?.token?.issuedAt == before else {
+        throw Violation("\(identity.name) was minted anew when its device came")
+      }
+    }
+  }
+
+  /// Until what is looked at is known, and nothing hangs.
+  private mutating func endLooks() throws {
+    while let end = jobs.filter({ $0.isLook && $0.end != nil }).map({ endOf($0) }).min() {
+      clock.pass(to: end)
+      try endJobs()
+    }
+  }
+
   private mutating func changeKey() throws {
     let name = SimulatedKeys.names.randomElement(using: &random)!
+    if name == SimulatedKeys.device, keys.isDeviceAbsent { return }
     keys.change(name)
     note("the key \(name) changes")
     witness.excuseAll(until: clock.time + Witness.moment)
     witness.forgetPaces()
     try step(.signerRead(key: name, keys[name]))
-    if signerBroken <= clock.time { try witness.checkKey(name, keys) }
+    try checkKey(name)
+  }
+
+  /// All tokens of the key of this name are of what signs now: at once, where that is not waited
+  /// for.
+  private func checkKey(_ name: String) throws {
+    if signerBroken <= clock.time, name != SimulatedKeys.device { try witness.checkKey(name, keys) }
   }
 
   private mutating func reload() throws {
@@ -190,13 +275,14 @@ extension SimulatedHost {
     identities = try makeIdentities()
     note("reload: \(identities.map(\.name))")
     if random.chance(0.3) { choosePublished() }
+    if random.chance(0.2) { maybeLoseDevice() }
     let newKeys = SimulatedKeys.names.filter { _ in random.chance(0.1) }
     for name in newKeys {
       keys.change(name)
       note("with a new key \(name)")
     }
     try configure(over: before)
-    if signerBroken <= clock.time { for name in newKeys { try witness.checkKey(name, keys) } }
+    for name in newKeys { try checkKey(name) }
     let wanted = Set(
       identities.flatMap(\.deliveries).map(\.path) + keys.published.map(SimulatedKeys.path)
         + jobs.map(\.job.delivery.path))
@@ -232,9 +318,13 @@ extension SimulatedHost {
       witness.abandon(running.job.delivery.path)
     }
     jobs = []
+    signatures = []
     claimed = []
     out = []
-    let wereFresh = identities.filter { holdsFresh($0) }
+    maybeLoseDevice()
+    let wereFresh = identities.filter {
+      holdsFresh($0) && ($0.key != SimulatedKeys.device || !keys.isDeviceAbsent)
+    }
     if !isFirst {
       let end = clock.time + Int64.random(in: 0...2_000_000, using: &random)
       clock.pass(to: end)
@@ -255,10 +345,7 @@ extension SimulatedHost {
     witness.restart(at: clock.time)
     let (began, canSign) = (clock.now, signerBroken <= clock.time)
     try step(.configured(identities, keys.keys))
-    while let end = jobs.filter({ $0.isLook && $0.end != nil }).map({ endOf($0) }).min() {
-      clock.pass(to: end)
-      try endJobs()
-    }
+    try endLooks()
     // And does not churn.
     for (identity, before) in zip(wereFresh, issued)
     where canSign && !identity.lasting.contains(where: { isOutOfOrder($0.path) }) {
@@ -316,7 +403,8 @@ extension SimulatedHost {
       witness.board[$0.name]?.token == nil && !$0.lasting.isEmpty
     }
     try step(.requested(request))
-    try witness.checkAsked(names.subtracting(undecided.map(\.name)))
+    let elsewhere = identities.filter { $0.key == SimulatedKeys.device }
+    try witness.checkAsked(names.subtracting((undecided + elsewhere).map(\.name)))
     // Much goes wrong while jobs are under way.
     switch Int.random(in: 0..<5, using: &random) {
     case 0: try reload()
@@ -389,11 +477,13 @@ extension SimulatedHost {
     for action in turn.actions {
       switch action {
       case .run(let job): try begin(job)
+      case .sign(let job): try begin(job)
       case .report(let event):
         if try witness.hear(event, places, identities, clock) { note("\(event)") }
       }
     }
-    if isAlarm, turn.actions.isEmpty, !hasActed, turn.publications == nil {
+    // Or for what waits behind another.
+    if isAlarm, turn.actions.isEmpty, !hasActed, turn.publications == nil, signatures.isEmpty {
       throw Violation("woken for nothing")
     }
     if turn.isUnfinished {
@@ -401,13 +491,14 @@ extension SimulatedHost {
       rest.answered = turn.answered + rest.answered
       return try take(rest)
     }
-    guard identities.isEmpty || nextWake != nil || !jobs.isEmpty else {
+    guard identities.isEmpty || nextWake != nil || !jobs.isEmpty || !signatures.isEmpty else {
       throw Violation("nobody is going to be woken")
     }
     if let next = nextWake, next <= clock.now {
       throw Violation("awake again at once: \(next) is not after \(clock.now)")
     }
-    guard turn.totals.jobs == jobs.count else {
+    // A signature that nobody wants any more is not waited for.
+    guard (jobs.count...jobs.count + signatures.count).contains(turn.totals.jobs) else {
       throw Violation("\(turn.totals.jobs) jobs are counted, \(jobs.count) run")
     }
     try witness.compare(turn, identities, places, clock)
@@ -420,25 +511,31 @@ extension SimulatedHost {
     let end = clock.time + Int64.random(in: 0...longest, using: &random)
     while true {
       let wake = nextWake.map { clock.moment(of: $0) } ?? .max
-      let job = jobs.map { endOf($0) }.min() ?? .max
-      let patience =
-        jobs.lazy.filter { !$0.isNoted }.map { $0.begin + Limits.stallTimeout.microseconds }.min()
-        ?? .max
-      let next = min(wake, job, patience, end)
+      let job = (jobs.map { endOf($0) } + signatures.map(\.end)).min() ?? .max
+      let unnoted =
+        jobs.filter { !$0.isNoted }.map(\.begin)
+        + signatures.filter { !$0.isNoted }.map(\.begin)
+      let patience = unnoted.min().map { $0 + Limits.stallTimeout.microseconds } ?? .max
+      let next = min(wake, job, patience, deviceReturns ?? .max, end)
       // The timer is up to a millisecond late, as measured.
       let late = next == wake ? Int64.random(in: 0...1_000, using: &random) : 0
       clock.pass(to: next + late)
       // Readers see how it is before anything is done about it.
       excuse()
-      try witness.look(at: places, clock, keys, only: identities)
+      try witness.look(at: places, clock, keys, only: expected)
       try checkBelief()
       try checkSets()
       try witness.checkRest(
         of: places, identities, jobs.map(\.job.delivery.path),
         looks: jobs.filter(\.isLook).map(\.job.delivery.path), clock.time)
       let hasEnded = try endJobs()
+      let hasSigned = try endSignatures()
       let hasStalled = try noteStalled()
-      if hasEnded || hasStalled { continue }
+      if let moment = deviceReturns, moment <= clock.time {
+        try findDevice()
+        continue
+      }
+      if hasEnded || hasSigned || hasStalled { continue }
       if next == end { break }
       try step(.woke, isAlarm: true)
     }
@@ -463,6 +560,7 @@ extension SimulatedHost {
     for name in SimulatedKeys.names {
       let path = SimulatedKeys.path(ofSet: name)
       guard !witness.isExcused(path, at: clock.time), !running.contains(path) else { continue }
+      if name == SimulatedKeys.device, witness.deviceExcuse > clock.time { continue }
       guard keys.published.contains(name) else {
         guard sets[path] == nil || witness.abandoned.contains(path) else {
           throw Violation("\(path) was left behind")
@@ -537,8 +635,52 @@ extension SimulatedHost {
     return true
   }
 
+  private mutating func begin(_ job: SigningJob) throws {
+    guard job.key == SimulatedKeys.device else { throw Violation("\(job.key) signs here") }
+    guard job.signer.keyID == keys[job.key].keyID, !keys.isDeviceAbsent else {
+      throw Violation("a former key is to sign")
+    }
+    let begin = clock.time
+    let answer = max(begin, deviceHangs) + Int64.random(in: 50...1_000, using: &random)
+    let isLate = answer - begin > SimulatedHost.deviceTime
+    signatures.append(
+      RunningSignature(
+        job: job, begin: begin, end: isLate ? begin + SimulatedHost.deviceTime : answer,
+        isLate: isLate))
+  }
+
+  /// Says whether the device has answered.
+  private mutating func endSignatures() throws -> Bool {
+    let ended = signatures.filter { $0.end <= clock.time }
+    if ended.isEmpty { return false }
+    signatures.removeAll { $0.end <= clock.time }
+    keys.setBroken(signerBroken > clock.time)
+    var outcomes: [(job: Job.ID, outcome: Outcome)] = []
+    for signature in ended {
+      var bytes: [UInt8] = []
+      var outcome = Outcome.failed(Failure("the device takes too long"))
+      if !signature.isLate {
+        do throws(Failure) {
+          try signature.job.signer.sign(signature.job.message, into: &bytes)
+          outcome = .signed(bytes)
+        } catch { outcome = .failed(error) }
+      }
+      outcomes.append((signature.job.id, outcome))
+    }
+    try step(.ended(outcomes))
+    return true
+  }
+
   private mutating func noteStalled() throws -> Bool {
     var stalled: [Job.ID] = []
+    for index in signatures.indices
+    where !signatures[index].isNoted
+      && clock.time - signatures[index].begin >= Limits.stallTimeout.microseconds
+    {
+      signatures[index].isNoted = true
+      stalled.append(signatures[index].job.id)
+      note("the device is noted as stalled")
+    }
     for index in jobs.indices
     where !jobs[index].isNoted && clock.time - jobs[index].begin >= Limits.stallTimeout.microseconds
     {

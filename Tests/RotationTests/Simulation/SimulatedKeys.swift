@@ -1,18 +1,21 @@
 @testable import Rotation
 
-/// The keys of a simulated host: two names, and a signer of another number whenever one changes;
-/// those of odd numbers are randomised and slow.
+/// The keys of a simulated host: three names, and a signer of another number whenever one changes;
+/// those of odd numbers are randomised and slow. The last is in a device.
 struct SimulatedKeys {
-  static let names = [Key.standardName, "yard"]
+  static let names = [Key.standardName, "yard", device]
+  static let device = "vault"
 
-  private var signers = [signer(0), signer(1)]
-  private var numbers = [0, 1]
-  private var changes = [0, 0]
+  private var signers = (0..<3).map { signer($0, of: $0) }
+  private var numbers = [0, 1, 2]
+  private var changes = [0, 0, 0]
+  /// Whether the device is not to be found, so that nobody knows its key.
+  var isDeviceAbsent = false
   /// The names of the keys whose JWK Set is published.
   var published: Set<String> = []
 
-  private static func signer(_ number: Int) -> SimulatedSigner {
-    SimulatedSigner(number, isRandomised: number % 2 == 1)
+  private static func signer(_ number: Int, of index: Int) -> SimulatedSigner {
+    SimulatedSigner(number, isRandomised: number % 2 == 1, isRemote: names[index] == device)
   }
 
   /// What signs for this name now.
@@ -20,7 +23,8 @@ struct SimulatedKeys {
 
   /// The same, but never broken: for whoever judges.
   func working(_ name: String) -> SimulatedSigner {
-    SimulatedKeys.signer(numbers[SimulatedKeys.names.firstIndex(of: name)!])
+    let index = SimulatedKeys.names.firstIndex(of: name)!
+    return SimulatedKeys.signer(numbers[index], of: index)
   }
 
   /// Changes the key of this name.
@@ -30,7 +34,7 @@ struct SimulatedKeys {
     changes[index] += 1
     // Only what signs now is ever broken.
     signers[index].isBroken = false
-    signers[index] = SimulatedKeys.signer(numbers[index])
+    signers[index] = SimulatedKeys.signer(numbers[index], of: index)
   }
 
   /// How often the key of this name has changed since it was as in `former`.
@@ -44,7 +48,11 @@ struct SimulatedKeys {
   var keys: Keys {
     Keys(
       zip(SimulatedKeys.names, signers).map { name, signer in
-        Key(name: name, signing: signer, publication: publication(name))
+        Key(
+          name: name,
+          source: name == SimulatedKeys.device && isDeviceAbsent
+            ? .failure(Failure("the device is not there")) : .success(signer),
+          publication: publication(name))
       })
   }
 

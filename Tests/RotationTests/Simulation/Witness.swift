@@ -22,6 +22,8 @@ struct Witness {
   /// Until when there are excuses.
   var excuse: Int64 = 0
   var standstill: Int64 = 0
+  /// Until when there are some for those whose tokens a device signs.
+  var deviceExcuse: Int64 = 0
   var excuses: [Path: Int64] = [:]
   /// Places with something that the running process cannot know of.
   var abandoned: Set<Path> = []
@@ -49,6 +51,9 @@ struct Witness {
   /// Identities whose token somebody asked to have replaced, with the failures of minting then;
   /// until it is minted.
   var asked: [String: Int] = [:]
+  /// When somebody asked last. One that was being signed then comes before the one that was asked
+  /// for.
+  private var lastAsked: [String: Int64] = [:]
   /// Requests without an answer: for whose tokens, and when they came, in true time and by the
   /// second of the wall clock.
   var waiting: [RotationRequest.ID: (names: Set<String>, since: Int64, second: Int64)] = [:]
@@ -177,6 +182,7 @@ extension Witness {
       failedMinting[name] = nil
       pauses[name] = Pause(begin: nil, count: 0, failures: 7)
       asked[name] = board[name]?.counts.issueFailures ?? 0
+      lastAsked[name] = clock.time
     }
   }
 
@@ -266,9 +272,14 @@ extension Witness {
         if let old = before?.token { try checkCause(status, old, clock) }
       }
       if failures > 0 {
-        if failedMinting[name] != nil { try endPause(name, at: clock.time) }
-        failedMinting[name] = clock.time
-        pause(name, at: clock.time)
+        if status.identity.key == SimulatedKeys.device {
+          // It is not told when the try began.
+          pauses[name] = Pause(begin: nil, count: 0, failures: 7)
+        } else {
+          if failedMinting[name] != nil { try endPause(name, at: clock.time) }
+          failedMinting[name] = clock.time
+          pause(name, at: clock.time)
+        }
       }
       if issued > 0 { asked[name] = nil }
     }
@@ -369,11 +380,15 @@ extension Witness {
       old.issuedAt <= clock.now
     else { return }
     let left = old.expiresAt - clock.now - identity.refreshBefore
-    guard left <= identity.mostSpread else {
+    let isWaitedFor =
+      identity.key == SimulatedKeys.device
+      && clock.time - lastAsked[identity.name, default: .min / 2] < 25_000_000
+    guard left <= identity.mostSpread || isWaitedFor else {
       throw Violation("\(identity.name) was rotated without a cause, \(left) before its threshold")
     }
     // Tokens of a few seconds are replaced a second after their `iat` at the earliest.
     if excuse <= clock.time, identity.lifetime >= .seconds(60),
+      identity.key != SimulatedKeys.device || deviceExcuse <= clock.time,
       left < identity.leastSpread - .milliseconds(10)
     {
       throw Violation("\(identity.name) was rotated late, \(left) before its threshold")

@@ -1,0 +1,142 @@
+import Dispatch
+import Rotation
+import Synchronization
+
+/// Signs with a private key that stays in a device, by a helper process. One signature at a time;
+/// each takes `Limits.devicePatience` at most.
+final class DeviceSigner: Signer {
+  let algorithm: Algorithm
+  let kid: String?
+  let keyID: KeyID
+  let publicKey: PublicKey?
+  let isRemote = true
+  var signatureBytes: Int { verifier.signatureBytes }
+
+  private let verifier: PublicKeyVerifier
+  private let uri: KeyURI
+  /// As the configuration says it.
+  private let configuredKid: String?
+  private let passphrase: Secret?
+  private let state: Mutex<State>
+
+  private static let letting = DispatchQueue(label: "jotd.devices")
+
+  private struct State {
+    var process: DeviceProcess?
+    /// As the helper says it, to know when it is another.
+    var publicKey: [UInt8]
+    /// Counts signatures: a helper that made none since is let go.
+    var uses = 0
+    /// What failed last, and until when that holds for whoever comes.
+    var rest: (until: ContinuousClock.Instant, failure: Failure)?
+  }
+
+  /// Asks the device for the key at `uri`, and whether it signs by `algorithm`. `kid` is what its
+  /// tokens name it, nil for its thumbprint (RFC 7638).
+  init(
+    _ uri: KeyURI, _ algorithm: Algorithm, kid: String?, passphrase: Secret?
+  ) throws(DeviceFault) {
+    let process: DeviceProcess
+    do throws(Failure) { process = try DeviceSigner.open(uri, algorithm, passphrase) } catch {
+      throw .unreachable(error.about(uri))
+    }
+    do throws(Failure) {
+      let key = try OpenSSLKey(subjectPublicKeyInfo: process.publicKey).publicKey
+      if let fault = key.fault(for: algorithm) { throw Failure(fault) }
+      (self.kid, keyID) = try key.names(for: algorithm, kid: kid)
+      publicKey = key
+      verifier = try PublicKeyVerifier(key, algorithm, kid: self.kid)
+    } catch { throw .unfit(error.about(uri)) }
+    self.algorithm = algorithm
+    self.uri = uri
+    configuredKid = kid
+    self.passphrase = passphrase
+    state = Mutex(State(publicKey: process.publicKey))
+    state.withLock { $0.process = process }
+    var signature: [UInt8] = []
+    do throws(Failure) { try sign(Array("jotd key id".utf8), into: &signature) } catch {
+      throw .unreachable(error)
+    }
+  }
+
+  /// Whether `key` says what this was made by.
+  func isAsked(forBy key: KeySettings) -> Bool {
+    guard case .uri(uri)? = key.secret?.source else { return false }
+    return key.label.algorithm == algorithm && key.label.kid == configuredKid
+  }
+
+  func verifies(_ signature: [UInt8], of message: [UInt8]) throws(Failure) -> Bool {
+    try verifier.verifies(signature, of: message)
+  }
+
+  func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
+    signature = try state.withLock { state throws(Failure) in
+      if let rest = state.rest, rest.until > .now { throw rest.failure }
+      do throws(Failure) {
+        let made = try make(message, &state)
+        // A device that is broken, or another in its place, is found out here and not at a gate.
+        guard try verifier.verifies(made, of: message) else {
+          throw Failure("the device made a signature that is wrong")
+        }
+        state.rest = nil
+        return made
+      } catch {
+        state.process = nil
+        let failure = error.about(uri)
+        state.rest = (.now + Limits.deviceRest, failure)
+        throw failure
+      }
+    }
+  }
+
+  private func make(_ message: [UInt8], _ state: inout State) throws(Failure) -> [UInt8] {
+    state.uses += 1
+    letGo(after: state.uses)
+    do throws(DeviceProcess.Fault) {
+      if let made = try state.process?.sign(message) { return made }
+    } catch {
+      // It may have ended long ago: another is asked.
+      guard case .gone = error else { throw failure(error) }
+    }
+    let process = try DeviceSigner.open(uri, algorithm, passphrase)
+    guard process.publicKey == state.publicKey else {
+      throw Failure("another key is there than before")
+    }
+    state.process = process
+    do throws(DeviceProcess.Fault) { return try process.sign(message) } catch {
+      throw failure(error)
+    }
+  }
+
+  private func failure(_ fault: DeviceProcess.Fault) -> Failure {
+    DeviceSigner.failure(fault, uri, passphrase)
+  }
+
+  private static func failure(
+    _ fault: DeviceProcess.Fault, _ uri: KeyURI, _ passphrase: Secret?
+  ) -> Failure {
+    guard case .passphrase(let words) = fault else { return fault.failure }
+    return PassphraseRefusals.note(uri, passphrase, words)
+  }
+
+  private static func open(
+    _ uri: KeyURI, _ algorithm: Algorithm, _ passphrase: Secret?
+  ) throws(Failure) -> DeviceProcess {
+    try PassphraseRefusals.check(uri, passphrase)
+    let opening = DeviceMessage.Opening(algorithm, uri, hasPassphrase: passphrase != nil)
+    do throws(DeviceProcess.Fault) { return try DeviceProcess(opening, passphrase) } catch {
+      throw failure(error, uri, passphrase)
+    }
+  }
+
+  /// Lets the helper go when nothing was signed since: while it lives, a device may serve nobody
+  /// else.
+  private func letGo(after uses: Int) {
+    let deadline = DispatchTime.now() + Limits.deviceLinger.interval
+    DeviceSigner.letting.asyncAfter(deadline: deadline) { [weak self] in
+      self?.state.withLock { state in
+        if state.uses == uses { state.process = nil }
+      }
+    }
+  }
+}
