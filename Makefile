@@ -17,7 +17,8 @@ PEER_PACKAGES := gcc libc6-dev golang-go golang-github-golang-jwt-jwt-dev python
   nghttp2-client libpcre2-8-0 libcrypt1 libssl3 zlib1g util-linux strace
 VERIFIER_PACKAGES := python3-pytest python3-jwt python3-cryptography python3-pip curl ffmpeg \
   golang-go golang-github-golang-jwt-jwt-dev
-SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt
+SYSTEM_PACKAGES := systemd systemd-container dbus polkitd man-db curl python3-pytest python3-jwt \
+  softhsm2 libengine-pkcs11-openssl
 PYTEST := JOTD=$(CURDIR)/$(JOTD) $(PYTHON) -m pytest -q -p no:cacheprovider
 # Most tests of the binary wait: for a rotation, for what hangs to be found out. So four run at a
 # time. Those that say how long callers wait beside a crowd have the machine to themselves.

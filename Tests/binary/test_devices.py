@@ -37,7 +37,8 @@ class Hardware:
         self.tokens = home.path("tokens")
         self.tokens.mkdir()
         home.path("softhsm.conf").write_text(
-            f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+            f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\n"
+            "log.level = ERROR\n")
         self.env = {"SOFTHSM2_CONF": str(home.path("softhsm.conf")), "PKCS11_MODULE_PATH": MODULE}
         run("softhsm2-util", "--init-token", "--free", "--label", "jotd", "--pin", PIN,
             "--so-pin", "5555", env=self.env)
@@ -179,6 +180,16 @@ def test_a_key_is_named_as_other_programs_name_it(home, hardware, uri, warned):
     assert verified(token.strip(), KEYS["ES256"], "ES256")
 
 
+def test_the_pin_of_a_uri_is_not_shown(home, hardware):
+    hardware.pull()
+    configure(home, f"pkcs11:token=jotd;object=vault?pin-value={PIN}&x=1", passphrase="")
+    said = jotd("check", "--config", home.config, env=hardware.env, expect=78).stderr
+    assert "object=vault?pin-value=...&x=1: it cannot be opened" in said and PIN not in said
+    daemon = home.start(hardware.env)
+    daemon.wait_for("pin-value=...&x=1: it cannot be opened")
+    assert PIN not in health(home) and not any(PIN in line for line in daemon.lines)
+
+
 def test_a_daemon_signs_and_lets_the_device_go(home, hardware):
     daemon = configure(home, life="60s", before="20s").start(hardware.env).ready()
     assert checked(home, KEYS["ES256"]) and kids(home.path("vault.jwks")) == [
@@ -236,7 +247,7 @@ def test_it_is_pulled_away_and_given_back(home, hardware):
         with others_go_on(home, daemon) as go_on:
             hardware.pull()
             daemon.wait_for("a: no token could be made", times=turn)
-            daemon.wait_for("the private key at pkcs11:token=jotd;object=vault: it cannot be opened",
+            daemon.wait_for("key at pkcs11:token=jotd;object=vault: it cannot be opened",
                             times=turn)
             assert "it cannot be opened" in health(home)
             go_on(3)

@@ -298,7 +298,7 @@ def test_what_is_no_key_for_that_is_refused(tmp_path, wrong):
      "previous goes with the algorithms HS256, HS384, HS512"),
     ("algorithm: ES512, private_key: { file: /k }", "must be one of HS256,"),
     ("algorithm: ES256, private_key: { file: /k, encoding: hex }",
-     "is unknown in keys.k.private_key. Allowed: env, file, credential, passphrase"),
+     "is unknown in keys.k.private_key. Allowed: env, file, credential, uri, passphrase"),
     ("algorithm: ES256, private_key: { file: /k, env: K }", "it names env and file"),
     ("algorithm: ES256, private_key: { file: /k, passphrase: word }", "must be a map"),
     ("algorithm: ES256, private_key: { file: /k, passphrase: { } }", "it names none"),

@@ -50,7 +50,7 @@ extension Diagnostics {
       return readRing(node, section, name, chosen)
     }
     let wanted = chosen.takesSecret ? "secret" : "private_key"
-    let kinds = chosen.takesSecret ? "" : " (or generate, to have jotd make it)"
+    let kinds = chosen.takesSecret ? "" : ", uri (or generate, to have jotd make it)"
     guard
       let node = fits
         ? section.required(wanted, "one of env, file, credential\(kinds)") : section[wanted],

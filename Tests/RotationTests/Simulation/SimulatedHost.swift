@@ -595,6 +595,9 @@ extension SimulatedHost {
     } else if path.isFile, !claimed.contains(path) {
       throw Violation("\(path) is touched before anybody looked at it")
     }
+    if case .write = job.operation, job.subject.key == SimulatedKeys.device, keys.isDeviceAbsent {
+      throw Violation("a JWK Set is written without its key")
+    }
     if case .write(let bytes) = job.operation, let name = job.subject.identity {
       guard let owner = identities.first(where: { $0.name == name }),
         let held = Held(bytes, signedBy: keys.working(owner.key))
