@@ -76,6 +76,11 @@ package enum Limits {
   /// How long a device that failed is left alone: whoever waited behind the one that failed does
   /// not wait as long.
   package static let deviceRest = Duration.milliseconds(900)
+  /// Passphrases of one device that are remembered as refused: more than anybody mistypes.
+  package static let passphrasesRefused = 16
+  /// How long a start, and a reload, wait for all devices together: what has not answered then is
+  /// tried again, and the rest goes on.
+  package static let devicesAtStart = Duration.seconds(3)
   /// Bytes of what a device says went wrong.
   package static let deviceWords = 400
   /// What a file with a private key may hold beside it: certificates, parameters.

@@ -124,6 +124,14 @@ def health(home):
         return connection.getresponse().read().decode()
 
 
+def asked(home, method, path, body=None):
+    form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+    with contextlib.closing(Connection(home.path("socket"))) as connection:
+        connection.request(method, path, body, form)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode().strip()
+
+
 def checked(home, key, name="ES256"):
     found = verified(home.read("a.jwt"), key, name)
     return found is not None and found["user_id"] == "alice"
@@ -267,13 +275,21 @@ def test_it_is_not_there_at_the_start(home, hardware):
     daemon = home.start(hardware.env)
     daemon.wait_for("ready: 1 of 2 identities delivered, failing: a")
     assert accepted(home.read("b.jwt"), SECRET)
-    # What it signed stays, and so does what verifies that.
+    # What it signed stays, and so does what verifies that; nobody calls it wrong.
     assert home.read("a.jwt") == token and home.read("vault.jwks") == keys
+    status, header, _ = asked(home, "POST", "/introspect", f"token={token}")
+    assert status == 503 and header["Retry-After"] == "1"
+    assert asked(home, "POST", "/introspect", f"token={token}&key=plain")[2] == '{"active":false}'
+    plain = home.read("b.jwt")
+    assert '"active":true' in asked(home, "POST", "/introspect", f"token={plain}")[2]
+    assert asked(home, "GET", "/.well-known/jwks.json")[1]["Cache-Control"] == "no-store"
     hardware.give_back()
     daemon.wait_for("the device with the key vault answers again", within=30)
     daemon.wait_for("a: the token found is kept")
     assert home.read("a.jwt") == token and home.read("vault.jwks") == keys
     assert daemon.count("a: new token") == 0 and "failing" not in health(home)
+    assert '"active":true' in asked(home, "POST", "/introspect", f"token={token}")[2]
+    assert "max-age=" in asked(home, "GET", "/.well-known/jwks.json")[1]["Cache-Control"]
 
 
 def test_a_reload_does_not_wait_for_it(home, hardware):
@@ -312,6 +328,104 @@ def test_another_key_in_its_place(home, hardware):
 
 
 # MARK: Wrong answers
+
+SPY = """
+// Passes calls on to SoftHSM, and notes each login.
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+typedef unsigned long (*login)(unsigned long, unsigned long, char *, unsigned long);
+static login real;
+static void *copy[100];
+static unsigned long noted(unsigned long session, unsigned long user, char *pin,
+                           unsigned long length) {
+  FILE *file = fopen(getenv("LOGINS"), "a");
+  fprintf(file, "%.*s\\n", (int)length, pin);
+  fclose(file);
+  return real(session, user, pin, length);
+}
+unsigned long C_GetFunctionList(void **list) {
+  void *module = dlopen("MODULE", RTLD_NOW);
+  unsigned long (*get)(void **) = dlsym(module, "C_GetFunctionList");
+  unsigned long status = get(list);
+  // CK_FUNCTION_LIST: a version, then the functions in their order; C_Login is the nineteenth.
+  for (int index = 0; index < 69; index++)
+    copy[index] = ((void **)*list)[index];
+  real = (login)copy[19];
+  copy[19] = noted;
+  *list = copy;
+  return status;
+}
+"""
+
+
+@pytest.fixture
+def logins(hardware, tmp_path):
+    """What PINs the token was asked with."""
+    (tmp_path / "spy.c").write_text(SPY.replace("MODULE", MODULE))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "spy.so", tmp_path / "spy.c"],
+                   check=True)
+    file = tmp_path / "logins"
+    file.touch()
+    hardware.env |= {"PKCS11_MODULE_PATH": str(tmp_path / "spy.so"), "LOGINS": str(file)}
+    return lambda: file.read_text().split("\n")[:-1]
+
+
+def test_a_token_is_asked_once_with_each_wrong_pin(home, hardware, logins):
+    """However many keys it has, whoever asks, and in whatever order PINs come and go."""
+    hardware.write_pin("000000")
+    other = ('  other: { algorithm: RS256, private_key: { uri: "pkcs11:object=rsa;token=jotd", '
+             "passphrase: { file: @/pin } } }")
+    daemon = configure(home, key=other).start(hardware.env)
+    daemon.wait_for("ready: 1 of 2 identities delivered, failing: a")
+    daemon.wait_for("the device refuses the passphrase")
+    for pin in ("000001", "000000", "000000\n"):
+        hardware.write_pin(pin)
+        time.sleep(2.5)
+    assert sorted(logins()) == ["000000", "000001"]
+    # Who only asks what a reload would do, asks no device.
+    jotd("check", "--reload", "--config", home.config, env=hardware.env)
+    assert len(logins()) == 2
+    # A reload tries once more.
+    daemon.reload()
+    eventually(lambda: len(logins()) == 3)
+    hardware.write_pin(PIN)
+    daemon.wait_for("the device with the key vault answers again", within=30)
+    eventually(lambda: home.path("a.jwt").exists() and checked(home, KEYS["ES256"]))
+    assert sorted(set(logins())) == ["000000", "000001", PIN] and len(
+        [pin for pin in logins() if pin != PIN]) == 3
+
+
+def test_a_pin_that_is_changed_in_the_token_alone(home, hardware, logins):
+    daemon = configure(home).start(hardware.env).ready()
+    eventually(lambda: helpers(daemon) == [])
+    run("softhsm2-util", "--init-token", "--token", "jotd", "--label", "jotd", "--pin", "888888",
+        "--so-pin", "5555", env=hardware.env)
+    hardware.write_pin("777777")
+    daemon.wait_for("a: no token could be made")
+    daemon.wait_for("the device refuses the passphrase")
+    time.sleep(5)
+    wrong = [pin for pin in logins() if pin == "777777"]
+    assert len(wrong) == 1
+
+
+@pytest.mark.parametrize("pin", ["", "\n"])
+def test_an_empty_pin_is_told_before_anybody_is_asked(home, hardware, logins, pin):
+    hardware.write_pin(pin)
+    said = jotd("check", "--config", configure(home).config, env=hardware.env, expect=78).stderr
+    assert f"the passphrase file {home.path('pin')} is empty" in said and logins() == []
+
+
+def test_words_of_a_path_are_no_refused_passphrase(home, hardware):
+    key = home.path("my_pin auth.pem".replace(" ", "_"))
+    daemon = configure(home, f"file:{key}").start()
+    daemon.wait_for("it cannot be opened, if it is there")
+    assert daemon.count("refuses") == 0
+    key.write_bytes(KEYS["ES256"].private_bytes(PEM, PKCS8, OPEN))
+    key.chmod(0o600)
+    daemon.wait_for("the device with the key vault answers again", within=30)
+    eventually(lambda: home.path("a.jwt").exists() and checked(home, KEYS["ES256"]))
+
 
 def test_a_refused_pin_is_not_tried_again(home, hardware):
     hardware.write_pin("000000")
@@ -379,6 +493,27 @@ def test_a_driver_that_crashes_takes_nobody_with_it(home, hardware, tmp_path):
     daemon.wait_for("ready: 1 of 2 identities delivered, failing: a")
     with others_go_on(home, daemon) as go_on:
         go_on(3)
+
+
+def test_a_driver_that_cannot_be_interrupted_is_ended(home, hardware, tmp_path):
+    source = tmp_path / "deaf.c"
+    source.write_text("#include <signal.h>\n#include <unistd.h>\n"
+                      "unsigned long C_GetFunctionList(void **list) {\n"
+                      "  signal(SIGALRM, SIG_IGN);\n  for (;;) pause();\n}\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "deaf.so", source], check=True)
+    begin = time.monotonic()
+    daemon = configure(home).start(
+        {**hardware.env, "PKCS11_MODULE_PATH": str(tmp_path / "deaf.so")})
+    daemon.wait_for("ready: 1 of 2 identities delivered, failing: a")
+    assert time.monotonic() - begin < 9, "nobody waits for it"
+    daemon.wait_for("it has not answered within 3s")
+    with others_go_on(home, daemon) as go_on:
+        daemon.wait_for("it does not answer within 10s", within=60)
+        go_on(15)
+        assert len(helpers(daemon)) <= 2
+    left = helpers(daemon)
+    daemon.stop()
+    eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
 
 
 # MARK: A TPM
@@ -521,7 +656,7 @@ def test_it_hangs_at_the_start(home, tpm):
     configure(home, "handle:0x81000001", passphrase="")
     daemon = home.start(tpm.env)
     daemon.wait_for("ready: 1 of 2 identities delivered, failing: a", within=60)
-    daemon.wait_for("the private key at handle:0x81000001: it does not answer within 10s")
+    daemon.wait_for("the private key at handle:0x81000001: it has not answered within 3s")
     assert accepted(home.read("b.jwt"), SECRET)
     tpm.process.send_signal(signal.SIGCONT)
     daemon.wait_for("the device with the key vault answers again", within=90)

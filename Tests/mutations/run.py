@@ -28,7 +28,7 @@ PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 SIMULATIONS_AT_ONCE = 2
 TESTS_AT_ONCE = 4
 # Of processor time, for a simulation that takes 5 s; what is awake for ever takes more.
-SIMULATION_SECONDS = 40
+SIMULATION_SECONDS = 80
 # So many lives; most faults are found in the first few.
 SEEDS = ["40", "200"]
 # For tests that take 40 s at most, waits for what never comes included.
@@ -44,7 +44,9 @@ COLLECTIONS
   targets: [
     .target(
       name: "Rotation",
-      dependencies: [.product(name: "HeapModule", package: "swift-collections")]),
+      dependencies: [
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections")]),
     .testTarget(name: "RotationTests", dependencies: ["Rotation"]),
   ])
 """

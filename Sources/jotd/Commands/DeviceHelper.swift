@@ -17,11 +17,11 @@ struct DeviceHelper: ParsableCommand {
     guard let bytes = try jotd.packet(upTo: Limits.keyURIBytes + 64),
       let opening = DeviceMessage.Opening(bytes)
     else { throw ExitCode.badData }
+    DeviceHelper.limitTime()
     let passphrase =
       try opening.hasPassphrase
       ? Secret(packetFrom: jotd, upTo: Limits.passphraseBytes) : nil
     let key: DeviceKey
-    DeviceHelper.limitTime()
     do throws(DeviceKey.Refusal) {
       key = try DeviceKey(opening.uri, opening.algorithm, passphrase: passphrase)
       try jotd.answer(.publicKey(key.publicKey()))
@@ -31,8 +31,10 @@ struct DeviceHelper: ParsableCommand {
     }
     while true {
       alarm(0)
-      guard let message = try jotd.packet(upTo: Limits.tokenBytes) else { return }
+      let message = try jotd.packet(upTo: Limits.tokenBytes)
+      // Also for what the driver does at its end.
       DeviceHelper.limitTime()
+      guard let message else { return }
       do throws(DeviceKey.Refusal) { jotd.answer(.signature(try key.sign(message))) } catch {
         jotd.answer(DeviceHelper.answer(error, "it does not sign"))
         throw ExitCode.unavailable

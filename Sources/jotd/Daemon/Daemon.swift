@@ -334,6 +334,7 @@ final class Daemon {
     lifecycle.beginStop()
     journal.report(.stopping(signal: signal))
     deliveries.close()
+    DeviceProcess.endAll()
     servers.stop()
     // A disk that hangs keeps its sockets' files, which the next start replaces.
     let ending = DispatchGroup()

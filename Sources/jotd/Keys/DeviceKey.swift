@@ -23,7 +23,7 @@ import Rotation
     let isProtected = passphrase != nil || uri.hasPIN
     self.isProtected = isProtected
     let question = PassphraseQuestion(passphrase)
-    let found = unsafe question.withMethod { method, data in
+    let found = unsafe question.withLastingMethod { method, data in
       unsafe DeviceKey.load(uri, isProtected: passphrase != nil, method, data)
     }
     guard let found = unsafe found, let key = unsafe found else {
@@ -164,31 +164,43 @@ import Rotation
   /// Also when it is the first signature that a device refuses: a TPM counts that as a guess.
   private static func refusal(_ isProtected: Bool) -> Refusal {
     let reasons = reasons()
-    // What PKCS#11 (CKR_PIN_...) and the TPM's libraries say, by any way that it comes. A TPM that
-    // is locked does not count, and opens by itself in time.
-    let words = reasons.lowercased()
-    let isOfPassphrase =
-      ["pin ", "_pin", "authoriz", "auth fail", "auth_fail"].contains { words.contains($0) }
-      && !words.contains("lockout mode")
-    return isProtected && isOfPassphrase ? .passphrase(reasons) : .other(reasons)
+    // Words of PKCS#11's own (CKR_PIN_...), never those of a path; a TPM's come with its number.
+    // One that is locked does not count, and opens by itself in time.
+    let isOfPassphrase = reasons.contains { reason in
+      reason.words.hasPrefix("PIN ") || reason.data.contains("CKR_PIN_")
+        || reason.data.contains("tpm:") && reason.data.contains("auth")
+          && !reason.data.contains("lockout mode")
+    }
+    let text =
+      reasons.isEmpty
+      ? "no reason is given"
+      : reasons.map { $0.data.isEmpty ? $0.words : "\($0.words) (\($0.data))" }
+        .joined(separator: "; ")
+    return isProtected && isOfPassphrase
+      ? .passphrase(KeyURI.masked(text)) : .other(KeyURI.masked(text))
+  }
+
+  private struct Reason: Equatable {
+    let words: String
+    /// What its library added.
+    let data: String
   }
 
   /// What libcrypto and those behind it noted, the last first.
-  private static func reasons() -> String {
-    var found: [String] = []
+  private static func reasons() -> [Reason] {
+    var found: [Reason] = []
     while true {
       var (data, flags) = unsafe (UnsafePointer<CChar>?.none, CInt(0))
       let error = unsafe ERR_get_error_all(nil, nil, nil, &data, &flags)
       guard error != 0 else { break }
-      var text =
+      let words =
         unsafe ERR_reason_error_string(error).map { unsafe String(cString: $0) }
         ?? "error \(String(error, radix: 16))"
-      if flags & ERR_TXT_STRING != 0, let data = unsafe data {
-        let more = unsafe String(cString: data)
-        if !more.isEmpty { text += " (\(more))" }
-      }
-      if !found.contains(text) { found.append(text) }
+      var more = ""
+      if flags & ERR_TXT_STRING != 0, let data = unsafe data { more = unsafe String(cString: data) }
+      let reason = Reason(words: words, data: more)
+      if !found.contains(reason) { found.append(reason) }
     }
-    return found.isEmpty ? "no reason is given" : found.reversed().joined(separator: "; ")
+    return found.reversed()
   }
 }

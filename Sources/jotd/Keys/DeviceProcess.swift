@@ -9,13 +9,15 @@ final class DeviceProcess: Sendable {
   enum Fault: Error {
     /// The device refuses the passphrase.
     case passphrase(Failure)
-    case other(Failure)
-    /// It is gone, and another may do it.
+    /// The device took too long, and the helper with it, which is ended; its pid, where it could
+    /// not be.
+    case unanswered(Failure, immortal: Int32?)
+    /// It is gone, or of no more use: another may do it.
     case gone(Failure)
 
     var failure: Failure {
       switch self {
-      case .passphrase(let failure), .other(let failure), .gone(let failure): failure
+      case .passphrase(let failure), .unanswered(let failure, _), .gone(let failure): failure
       }
     }
   }
@@ -28,10 +30,20 @@ final class DeviceProcess: Sendable {
   /// How the process ended, once it has.
   private final class End: Sendable {
     let failure = Mutex<Failure?>(nil)
+    let pid = Mutex<Int32?>(nil)
     let group = DispatchGroup()
+
+    /// Ends the process, if it is still there; gives its pid when it cannot be ended.
+    func force() -> Int32? {
+      guard let pid = pid.withLock(\.self) else { return nil }
+      processes.kill(pid)
+      _ = group.wait(timeout: .now() + (Limits.hookKill + .milliseconds(500)).interval)
+      return processes.isImmortal(pid) ? pid : nil
+    }
   }
 
   private static let processes = ProcessRunner()
+  private static let ending = DispatchQueue(label: "jotd.devices")
 
   /// Starts one for the key of `opening`, which is opened with `passphrase`.
   init(_ opening: DeviceMessage.Opening, _ passphrase: Secret?) throws(Fault) {
@@ -42,6 +54,19 @@ final class DeviceProcess: Sendable {
     guard case .publicKey(let key) = answer else { throw DeviceProcess.fault(answer) }
     publicKey = key
   }
+
+  deinit {
+    // It hears that, and ends; unless its driver has other plans.
+    DeviceProcess.ending.asyncAfter(deadline: .now() + Limits.hookKill.interval) { [end] in
+      if let pid = end.pid.withLock(\.self) { DeviceProcess.processes.kill(pid) }
+    }
+  }
+
+  /// Whether a helper that could not be ended is still there.
+  static func isThere(_ pid: Int32) -> Bool { processes.isImmortal(pid) }
+
+  /// Ends all helpers, at the end of jotd.
+  static func endAll() { processes.close() }
 
   /// The signature of `message`.
   func sign(_ message: [UInt8]) throws(Fault) -> [UInt8] {
@@ -61,7 +86,7 @@ final class DeviceProcess: Sendable {
       try ends.ours.send(packet: opening.bytes)
       if let passphrase { try passphrase.write(to: ends.ours) }
       return ends.ours
-    } catch { throw .other(error) }
+    } catch { throw .gone(error) }
   }
 
   /// Runs a helper until its end, with `input` as its standard input.
@@ -69,7 +94,8 @@ final class DeviceProcess: Sendable {
     do throws(Failure) {
       let (how, _) = try processes.run(
         ["/proc/self/exe", DeviceMessage.helper], environment: Environment.forHelpers,
-        input: Descriptor(owning: input), limit: Limits.deviceSession)
+        input: Descriptor(owning: input), limit: Limits.deviceSession,
+        began: { pid in end.pid.withLock { $0 = pid } })
       end.failure.withLock { $0 = failure(how) }
     } catch { end.failure.withLock { $0 = error } }
   }
@@ -96,18 +122,21 @@ final class DeviceProcess: Sendable {
     let packet: [UInt8]?
     do throws(Failure) {
       packet = try socket.packet(upTo: Limits.privateKeyBytes, within: Limits.devicePatience)
-    } catch { throw .other(error.code == EAGAIN ? unanswered : error) }
+    } catch {
+      throw error.code == EAGAIN ? .unanswered(unanswered, immortal: end.force()) : .gone(error)
+    }
     if let packet, let answer = DeviceMessage.Answer(packet) { return answer }
     // Why it is gone is known a moment later.
     _ = end.group.wait(timeout: .now() + Limits.hookKill.interval)
-    throw .gone(end.failure.withLock(\.self) ?? Failure("its helper has ended"))
+    let failure = end.failure.withLock(\.self) ?? Failure("its helper has ended")
+    throw failure == unanswered ? .unanswered(failure, immortal: nil) : .gone(failure)
   }
 
   private static func fault(_ answer: DeviceMessage.Answer) -> Fault {
     switch answer {
     case .passphraseRefused(let words): .passphrase(Failure(words))
-    case .failed(let words): .other(Failure(words))
-    case .publicKey, .signature: .other(Failure("its helper speaks out of turn"))
+    case .failed(let words): .gone(Failure(words))
+    case .publicKey, .signature: .gone(Failure("its helper speaks out of turn"))
     }
   }
 }

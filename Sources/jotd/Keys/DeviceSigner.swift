@@ -27,8 +27,6 @@ final class DeviceSigner: Signer {
     var publicKey: [UInt8]
     /// Counts signatures: a helper that made none since is let go.
     var uses = 0
-    /// What failed last, and until when that holds for whoever comes.
-    var rest: (until: ContinuousClock.Instant, failure: Failure)?
   }
 
   /// Asks the device for the key at `uri`, and whether it signs by `algorithm`. `kid` is what its
@@ -71,33 +69,30 @@ final class DeviceSigner: Signer {
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
     signature = try state.withLock { state throws(Failure) in
-      if let rest = state.rest, rest.until > .now { throw rest.failure }
       do throws(Failure) {
         let made = try make(message, &state)
         // A device that is broken, or another in its place, is found out here and not at a gate.
         guard try verifier.verifies(made, of: message) else {
           throw Failure("the device made a signature that is wrong")
         }
-        state.rest = nil
+        state.uses += 1
+        letGo(after: state.uses)
         return made
       } catch {
         state.process = nil
-        let failure = error.about(uri)
-        state.rest = (.now + Limits.deviceRest, failure)
-        throw failure
+        throw error.about(uri)
       }
     }
   }
 
   private func make(_ message: [UInt8], _ state: inout State) throws(Failure) -> [UInt8] {
-    state.uses += 1
-    letGo(after: state.uses)
     do throws(DeviceProcess.Fault) {
       if let made = try state.process?.sign(message) { return made }
     } catch {
-      // It may have ended long ago: another is asked.
+      // What it had open may be of no more use, or it may have ended long ago: another is asked.
       guard case .gone = error else { throw failure(error) }
     }
+    state.process = nil
     let process = try DeviceSigner.open(uri, algorithm, passphrase)
     guard process.publicKey == state.publicKey else {
       throw Failure("another key is there than before")
@@ -108,33 +103,41 @@ final class DeviceSigner: Signer {
     }
   }
 
+  private static func open(
+    _ uri: KeyURI, _ algorithm: Algorithm, _ passphrase: Secret?
+  ) throws(Failure) -> DeviceProcess {
+    let opening = DeviceMessage.Opening(algorithm, uri, hasPassphrase: passphrase != nil)
+    return try DeviceRecords.opening(uri, passphrase) { () throws(Failure) in
+      do throws(DeviceProcess.Fault) { return try DeviceProcess(opening, passphrase) } catch {
+        throw failure(error, uri, passphrase)
+      }
+    }
+  }
+
   private func failure(_ fault: DeviceProcess.Fault) -> Failure {
     DeviceSigner.failure(fault, uri, passphrase)
   }
 
+  /// What is to be said of it, and remembered of the device.
   private static func failure(
     _ fault: DeviceProcess.Fault, _ uri: KeyURI, _ passphrase: Secret?
   ) -> Failure {
-    guard case .passphrase(let words) = fault else { return fault.failure }
-    return PassphraseRefusals.note(uri, passphrase, words)
-  }
-
-  private static func open(
-    _ uri: KeyURI, _ algorithm: Algorithm, _ passphrase: Secret?
-  ) throws(Failure) -> DeviceProcess {
-    try PassphraseRefusals.check(uri, passphrase)
-    let opening = DeviceMessage.Opening(algorithm, uri, hasPassphrase: passphrase != nil)
-    do throws(DeviceProcess.Fault) { return try DeviceProcess(opening, passphrase) } catch {
-      throw failure(error, uri, passphrase)
+    switch fault {
+    case .passphrase(let words):
+      return DeviceRecords.note(refused: passphrase, uri, words)
+    case .unanswered(let failure, let immortal):
+      DeviceRecords.note(unanswered: failure, uri, immortal: immortal)
+      return failure
+    case .gone(let failure): return failure
     }
   }
 
   /// Lets the helper go when nothing was signed since: while it lives, a device may serve nobody
-  /// else.
+  /// else. Who signs just then does that later.
   private func letGo(after uses: Int) {
     let deadline = DispatchTime.now() + Limits.deviceLinger.interval
     DeviceSigner.letting.asyncAfter(deadline: deadline) { [weak self] in
-      self?.state.withLock { state in
+      _ = self?.state.withLockIfAvailable { state in
         if state.uses == uses { state.process = nil }
       }
     }

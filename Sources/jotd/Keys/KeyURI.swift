@@ -32,15 +32,30 @@ struct KeyURI: Hashable {
   var hasPIN: Bool { shown != text }
 
   /// For people: without the PIN.
-  var shown: String {
+  var shown: String { KeyURI.masked(text) }
+
+  /// A text that may repeat URIs, without the PINs in them.
+  static func masked(_ text: String) -> String {
     let attribute = "pin-value="
     var shown = ""
     var rest = Substring(text)
     while let start = rest.firstRange(of: attribute) {
       shown += rest[..<start.upperBound] + "..."
-      rest = rest[start.upperBound...].drop { !";&?".contains($0) }
+      rest = rest[start.upperBound...].drop { !";&?) ,".contains($0) }
     }
     return shown + rest
+  }
+
+  /// What tells devices apart that count wrong passphrases, and that serve one caller at a time:
+  /// for PKCS#11 the token, as far as the URI says which (RFC 7512 section 2.3); for a TPM, which
+  /// counts by object, all of it.
+  var device: String {
+    guard scheme == "pkcs11" || text.contains("pkcs11:") else { return text }
+    let ofObject = ["object", "id", "type", "pin-value", "pin-source"]
+    let attributes = text.drop { $0 != ":" }.split { ":;?&".contains($0) }
+    return attributes.filter { attribute in
+      !ofObject.contains { attribute.hasPrefix("\($0)=") }
+    }.sorted().joined(separator: ";")
   }
 
   /// The URI without what names a PKCS#11 module, and the path of that, where it is named by

@@ -1,9 +1,12 @@
 import COpenSSL
 import Rotation
+import Synchronization
 
 /// What libcrypto is told when it asks for a passphrase or a PIN, and whether it did. It never asks
 /// on a terminal.
-final class PassphraseQuestion {
+///
+/// `@unchecked`: one thread at a time opens a key.
+final class PassphraseQuestion: @unchecked Sendable {
   let passphrase: Secret?
   var wasAsked = false
 
@@ -13,29 +16,51 @@ final class PassphraseQuestion {
   func withMethod<Result, Fault: Error>(
     _ use: (_ method: OpaquePointer, _ data: UnsafeMutableRawPointer) throws(Fault) -> Result
   ) throws(Fault) -> Result? {
-    let answer:
-      @convention(c) (UnsafeMutablePointer<CChar>?, CInt, CInt, UnsafeMutableRawPointer?)
-        -> CInt = { buffer, room, _, data in
-          guard let buffer = unsafe buffer, let data = unsafe data else { return -1 }
-          return unsafe Unmanaged<PassphraseQuestion>.fromOpaque(data).takeUnretainedValue()
-            .answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
-        }
-    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(answer, 0) else { return nil }
+    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(PassphraseQuestion.ask, 0) else {
+      return nil
+    }
     defer { unsafe UI_destroy_method(method) }
     return try unsafe use(method, Unmanaged.passUnretained(self).toOpaque())
   }
 
+  /// The same for as long as the process lives, and for whoever asks without being told how, which
+  /// is on the terminal else: drivers ask when they like.
+  func withLastingMethod<Result>(
+    _ use: (_ method: OpaquePointer, _ data: UnsafeMutableRawPointer) -> Result
+  ) -> Result? {
+    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(PassphraseQuestion.ask, 0) else {
+      return nil
+    }
+    PassphraseQuestion.lasting.withLock { $0 = self }
+    unsafe UI_set_default_method(method)
+    return unsafe use(method, Unmanaged.passUnretained(self).toOpaque())
+  }
+
+  private static let lasting = Mutex<PassphraseQuestion?>(nil)
+
+  /// pem_password_cb(3), with the question as its data.
+  private static let ask:
+    @convention(c) (UnsafeMutablePointer<CChar>?, CInt, CInt, UnsafeMutableRawPointer?) -> CInt = {
+      buffer, room, _, data in
+      guard let buffer = unsafe buffer else { return -1 }
+      let question =
+        unsafe data.map {
+          unsafe Unmanaged<PassphraseQuestion>.fromOpaque($0).takeUnretainedValue()
+        }
+        ?? lasting.withLock(\.self)
+      return unsafe question?.answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
+        ?? -1
+    }
+
   /// Writes it to `buffer` and gives its length, as pem_password_cb(3) asks; -1 when there is none,
-  /// or one that is longer. A newline at its end is an editor's.
+  /// or one that is longer.
   private func answer(_ buffer: UnsafeMutableBufferPointer<CChar>) -> CInt {
     wasAsked = true
     guard let passphrase else { return -1 }
     return unsafe passphrase.withBytes { bytes in
-      var count = bytes.count
-      while count > 0, unsafe [0x0a, 0x0d].contains(bytes[count - 1]) { count -= 1 }
-      guard count <= buffer.count else { return -1 }
-      for index in 0..<count { unsafe buffer[index] = CChar(bitPattern: bytes[index]) }
-      return CInt(count)
+      guard bytes.count <= buffer.count else { return -1 }
+      for index in bytes.indices { unsafe buffer[index] = CChar(bitPattern: bytes[index]) }
+      return CInt(bytes.count)
     }
   }
 }

@@ -205,6 +205,18 @@ import Rotation
     }
   }
 
+  /// The same without newlines at its end.
+  var withoutNewline: Secret {
+    get throws(Failure) {
+      var end = count
+      while end > 0, unsafe [0x0a, 0x0d].contains(bytes[end - 1]) { end -= 1 }
+      if end == count { return self }
+      return try withSpan { bytes throws(Failure) in
+        try Secret(capacity: end) { output in for index in 0..<end { output.append(bytes[index]) } }
+      }
+    }
+  }
+
   /// Compares in constant time.
   func isSame(as other: Secret) -> Bool {
     unsafe count == other.count && CRYPTO_memcmp(bytes, other.bytes, count) == 0

@@ -37,7 +37,12 @@ struct SecretLoader {
 
   private func passphrase(of settings: SecretSettings) throws(Failure) -> Secret? {
     guard let source = settings.passphrase else { return nil }
-    return try raw(source, "passphrase", "\(settings.path).passphrase", Limits.passphraseBytes)
+    let written = try raw(
+      source, "passphrase", "\(settings.path).passphrase", Limits.passphraseBytes)
+    // A newline at its end is an editor's.
+    let passphrase = try written.withoutNewline
+    guard passphrase.count > 0 else { throw Failure("\(source.named("passphrase")) is empty") }
+    return passphrase
   }
 
   private func privateKeySigner(_ settings: SecretSettings) throws(Failure) -> any Signer {

@@ -46,6 +46,10 @@ struct Preflight {
   ) -> (keys: Keys, rings: [LoadedRing])? {
     var rings: [LoadedRing] = []
     SecretLoader.takeVariables(of: settings.keys.map(\.settings))
+    // A reload asks once more; who only wants to know what it would do, asks no device.
+    let asksDevices = depth != .reload || inUse != nil
+    if depth == .reload, asksDevices { DeviceRecords.forgetRefusals() }
+    let devices = asksDevices ? DeviceInspection(settings, depth) : nil
     let keys = settings.keys.map { key -> Key? in
       if let generated = key.settings.generated {
         if let used = inUse?[key.settings.label.name], used.folder == generated.folder {
@@ -58,7 +62,7 @@ struct Preflight {
         return made
       }
       if let secret = key.settings.secret, case .uri(let uri) = secret.source {
-        return inspectDevice(uri, secret, of: key, depth, diagnostics)
+        return devices.flatMap { inspectDevice($0, uri, secret, of: key, depth, diagnostics) }
       }
       return key.settings.key(
         zip(key.settings.secrets, key.locations).map { secret, location in
@@ -84,7 +88,8 @@ struct Preflight {
 
   /// A key in a device. What does not answer may yet: only a check takes that for an error.
   private static func inspectDevice(
-    _ uri: KeyURI, _ secret: SecretSettings, of key: Settings.Key, _ depth: Depth,
+    _ devices: DeviceInspection, _ uri: KeyURI, _ secret: SecretSettings, of key: Settings.Key,
+    _ depth: Depth,
     _ diagnostics: Diagnostics
   ) -> Key? {
     guard let location = key.locations.first else { return nil }
@@ -94,15 +99,13 @@ struct Preflight {
       return nil
     }
     let source: Result<any Signer, Failure>
-    do throws(DeviceFault) {
-      source = .success(try SecretLoader(key: key.settings).deviceSigner(uri, secret))
-    } catch {
-      switch error {
-      case .unreachable(let failure) where depth != .check: source = .failure(failure)
-      case .unreachable(let failure), .unfit(let failure):
-        diagnostics.error(location, failure.description, isTransient: failure.isTransient)
-        return nil
-      }
+    switch devices.signer(of: key.settings, at: uri) {
+    case .success(let signer): source = .success(signer)
+    case .failure(.unreachable(let failure)) where depth != .check: source = .failure(failure)
+    case .failure(let fault):
+      let failure = fault.failure
+      diagnostics.error(location, failure.description, isTransient: failure.isTransient)
+      return nil
     }
     return Key(
       name: key.settings.label.name, source: source, publication: key.settings.publication)

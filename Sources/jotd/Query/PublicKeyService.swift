@@ -50,7 +50,12 @@ extension Response {
       status: .ok,
       headers: [
         ("Content-Type", "application/jwk-set+json"), ("ETag", tag),
-        ("Cache-Control", "public, max-age=\(Limits.publicKeysAge.components.seconds)"),
+        // Where a key cannot be had, tokens of it may be about all the same.
+        (
+          "Cache-Control",
+          keys.all.contains { $0.absence != nil }
+            ? "no-store" : "public, max-age=\(Limits.publicKeysAge.components.seconds)"
+        ),
       ], body: ByteBuffer(string: text))
     if request.knows(tag) {
       response.status = .notModified

@@ -159,10 +159,21 @@ final class QueryService: HTTPService {
     let keys = store.general.keys
     let name = names.first?.value
     if let name, keys[name] == nil { throw Problem(.badRequest, "there is no such key") }
-    guard
-      let claims = try? Verifier(keys, key: name).verify(
+    let claims: VerifiedClaims
+    do throws(VerificationError) {
+      claims = try Verifier(keys, key: name).verify(
         Array(tokens[0].value.utf8), at: .now, requiredRole: required)
-    else { return .json(.object([JSON.Member("active", .bool(false))])) }
+    } catch {
+      // One that cannot be had now may have signed it.
+      if [.signature, .algorithm].contains(error.reason),
+        let absent = keys.all.first(where: { $0.absence != nil && name ?? $0.name == $0.name })
+      {
+        throw Problem(
+          .serviceUnavailable, "the key \(absent.name) cannot be had now: ask again",
+          [("Retry-After", "\(Limits.firstRetry.components.seconds)")])
+      }
+      return .json(.object([JSON.Member("active", .bool(false))]))
+    }
     var members = [JSON.Member("active", .bool(true))]
     if keys.haveNames { members.append(JSON.Member("key", .string(claims.key))) }
     // A claim of one of these names must not speak for the service.

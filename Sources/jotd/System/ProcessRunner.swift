@@ -43,10 +43,10 @@ final class ProcessRunner: Sendable {
     return try run(words, environment: environment, input: file, limit: limit, room: room)
   }
 
-  /// The same with the descriptor `input` as its standard input.
+  /// The same with the descriptor `input` as its standard input; `began` is called once it runs.
   func run(
     _ words: [String], environment: [String], input: consuming Descriptor, limit: Duration,
-    room: Int = Limits.hookOutputBytes
+    room: Int = Limits.hookOutputBytes, began: (_ pid: Int32) -> Void = { _ in }
   ) throws(Failure) -> (end: End, output: [UInt8]) {
     reap()
     var process: linux_process
@@ -59,6 +59,7 @@ final class ProcessRunner: Sendable {
       state.running.insert(process.pid)
       return state.isClosed
     }
+    began(process.pid)
     var output = [UInt8](repeating: 0, count: room)
     var length: Int32 = 0
     let room = Int32(output.count)
@@ -80,6 +81,12 @@ final class ProcessRunner: Sendable {
     // waitpid(2): the low seven bits are the signal, the next byte is the exit status.
     let signal = status & 0x7f
     return (signal == 0 ? .exit(status: status >> 8 & 0xff) : .signal(signal), output)
+  }
+
+  /// Kills the process of this number, if it is one that runs here.
+  func kill(_ pid: Int32) {
+    // It is not reaped before it is taken out: the number is its own.
+    state.withLock { state in if state.running.contains(pid) { linux_process_kill_group(pid) } }
   }
 
   /// Whether a program that could not be killed is still there.
