@@ -46,6 +46,9 @@ static void *reallocate(void *bytes, size_t count, const char *file, int line) {
 int keymemory_prepare(size_t bytes) {
   if (!CRYPTO_set_mem_functions(allocate, reallocate, release))
     return 0;
+  // What openssl.cnf names is somebody else's code, and may wait for a device: it is not loaded
+  // where the keys are.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
   return CRYPTO_secure_malloc_init(bytes, 64);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Engines are the only way to PKCS#11 on some hosts.
 #define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/conf.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
@@ -96,3 +97,8 @@ static inline EVP_PKEY *jotd_engine_key(const char *engine, const char *name, UI
 }
 
 static inline void jotd_free(void *bytes) { OPENSSL_free(bytes); }
+
+// For CONF_modules_load_file(3).
+static inline unsigned long jotd_usual_configuration(void) {
+  return CONF_MFLAGS_DEFAULT_SECTION | CONF_MFLAGS_IGNORE_MISSING_FILE;
+}

@@ -664,6 +664,23 @@ def test_it_hangs_at_the_start(home, tpm):
                and signed_by(home.read("a.jwt"), public, "ES256"), 30)
 
 
+def test_what_openssl_is_told_to_load_is_not_loaded_where_the_keys_are(home, tpm):
+    public = tpm.keep("ecc256:ecdsa", "0x81000001")
+    home.path("openssl.cnf").write_text(
+        "openssl_conf = all\n[all]\nproviders = them\n[them]\ndefault = on\ntpm2 = on\n"
+        "[on]\nactivate = 1\n")
+    env = {**tpm.env, "OPENSSL_CONF": str(home.path("openssl.cnf"))}
+    tpm.process.send_signal(signal.SIGSTOP)
+    daemon = configure(home, "handle:0x81000001", passphrase="").start(env)
+    daemon.wait_for("ready: 1 of 2 identities delivered, failing: a", within=30)
+    if os.geteuid() == 0:
+        assert "tpm2.so" not in pathlib.Path(f"/proc/{daemon.pid}/maps").read_text()
+    tpm.process.send_signal(signal.SIGCONT)
+    daemon.wait_for("the device with the key vault answers again", within=90)
+    eventually(lambda: home.path("a.jwt").exists()
+               and signed_by(home.read("a.jwt"), public, "ES256"), 30)
+
+
 def test_a_tpm_is_taken_out_and_put_back(home, tpm):
     public = tpm.keep("ecc256:ecdsa", "0x81000001")
     configure(home, "handle:0x81000001", passphrase="")

@@ -20,7 +20,7 @@ import Rotation
   /// The key at `uri`, to sign by `algorithm` with. What opens it is `passphrase`.
   init(_ uri: KeyURI, _ algorithm: Algorithm, passphrase: Secret?) throws(Refusal) {
     self.algorithm = algorithm
-    let isProtected = passphrase != nil || uri.hasPIN
+    let isProtected = passphrase != nil || uri.isProtected
     self.isProtected = isProtected
     let question = PassphraseQuestion(passphrase)
     let found = unsafe question.withLastingMethod { method, data in
@@ -40,6 +40,9 @@ import Rotation
   private static func load(
     _ uri: KeyURI, isProtected: Bool, _ method: OpaquePointer, _ data: UnsafeMutableRawPointer
   ) -> OpaquePointer? {
+    // As every program does that is not told otherwise (openssl.cnf), but for one that lacks it.
+    _ = CONF_modules_load_file(nil, nil, jotd_usual_configuration())
+    ERR_clear_error()
     // A provider that is loaded by name keeps the standard one from being loaded by itself.
     guard unsafe OSSL_PROVIDER_load(nil, "default") != nil else { return nil }
     switch uri.scheme {

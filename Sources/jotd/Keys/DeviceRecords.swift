@@ -57,8 +57,8 @@ enum DeviceRecords {
   static func note(refused passphrase: Secret?, _ uri: KeyURI, _ words: Failure) -> Failure {
     let told = Failure(
       "the device refuses the \(passphrase == nil ? "PIN" : "passphrase") (\(words)). It is not "
-        + "tried again, because a few wrong ones lock a device: correct it, or reload jotd where it "
-        + "is right by now")
+        + "tried again, because a few wrong ones lock a device: correct it, or reload jotd where "
+        + "it is right by now")
     records.withLock { records in
       records[uri.device, default: Record()].refused.append(passphrase)
       records[uri.device]?.refusal = told

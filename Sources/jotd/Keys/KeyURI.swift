@@ -31,6 +31,9 @@ struct KeyURI: Hashable {
   /// Whether a PIN stands in it (RFC 7512 section 2.4).
   var hasPIN: Bool { shown != text }
 
+  /// Whether it says what opens the device: a PIN, or where one is.
+  var isProtected: Bool { hasPIN || text.contains("pin-source=") }
+
   /// For people: without the PIN.
   var shown: String { KeyURI.masked(text) }
 

@@ -9,6 +9,8 @@ struct DeviceInspection {
 
   /// What was found of each key, by its name.
   private let found: [String: Opened]
+  /// How long they were waited for.
+  private let time: Duration
 
   /// Opens those of `settings`. Those of one device are asked for one after the other: it may serve
   /// one at a time, and what it refuses once is not tried for the next.
@@ -31,7 +33,7 @@ struct DeviceInspection {
         }
       }
     }
-    let time = depth == .check ? Limits.devicePatience * 2 : Limits.devicesAtStart
+    time = depth == .check ? Limits.devicePatience * 2 : Limits.devicesAtStart
     _ = all.wait(timeout: .now() + time.interval)
     found = opened.byName.withLock(\.self)
   }
@@ -42,7 +44,7 @@ struct DeviceInspection {
 
   /// The key at `uri`, or why it cannot be had.
   func signer(of key: KeySettings, at uri: KeyURI) -> Result<any Signer, DeviceFault> {
-    let silence = Failure("it has not answered within \(Limits.devicesAtStart.timeSpan)")
+    let silence = Failure("it has not answered within \(time.timeSpan)")
     return found[key.label.name] ?? .failure(.unreachable(silence.about(uri)))
   }
 }
