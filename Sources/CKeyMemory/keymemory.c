@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <openssl/provider.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,8 @@ int keymemory_prepare(size_t bytes) {
   // What openssl.cnf names is somebody else's code, and may wait for a device: it is not loaded
   // where the keys are.
   OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
-  return CRYPTO_secure_malloc_init(bytes, 64);
+  // Before threads ask for what is in it, of which some would find nothing while it comes up.
+  return CRYPTO_secure_malloc_init(bytes, 64) && OSSL_PROVIDER_load(NULL, "default") != NULL;
 }
 
 void keymemory_enter(void) { mode = SECURE; }

@@ -100,5 +100,6 @@ static inline void jotd_free(void *bytes) { OPENSSL_free(bytes); }
 
 // For CONF_modules_load_file(3).
 static inline unsigned long jotd_usual_configuration(void) {
-  return CONF_MFLAGS_DEFAULT_SECTION | CONF_MFLAGS_IGNORE_MISSING_FILE;
+  return CONF_MFLAGS_DEFAULT_SECTION | CONF_MFLAGS_IGNORE_MISSING_FILE |
+         CONF_MFLAGS_IGNORE_RETURN_CODES;
 }

@@ -71,10 +71,10 @@ package enum Limits {
   package static let devicePatience = deviceTime + .seconds(2)
   /// How long a helper may live: its driver starts anew now and then.
   package static let deviceSession = Duration.seconds(300)
-  /// How long a helper waits for more to sign: what holds a device keeps others from it.
+  /// How long a helper stays for more to sign: what holds a device keeps others from it.
   package static let deviceLinger = Duration.milliseconds(500)
-  /// How long a device that failed is left alone: whoever waited behind the one that failed does
-  /// not wait as long.
+  /// How long a device that did not answer is left alone: whoever waited behind the one that asked
+  /// does not wait as long. Below the first pause before a try.
   package static let deviceRest = Duration.milliseconds(900)
   /// Passphrases of one device that are remembered as refused: more than anybody mistypes.
   package static let passphrasesRefused = 16

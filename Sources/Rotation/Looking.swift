@@ -10,7 +10,10 @@ extension RotationState {
 
   /// Its key came: what its places hold may be a token of that. They are looked at once more, but
   /// those that hang.
-  mutating func lookAnew(_ agenda: Agenda) {
+  mutating func lookAnew(_ agenda: inout Agenda) {
+    // That it was not there is no failure of the next try.
+    clearFailure(RotationState.minting, &agenda)
+    if failures.isEmpty { backoff = Backoff() }
     guard token == nil else { return }
     candidate = nil
     agreeing = Positions()

@@ -104,7 +104,7 @@ package struct Rotator {
         agenda.tell(ofNew: key)
       }
       for number in concerned {
-        if !replaces { states[number].lookAnew(agenda) }
+        if !replaces { states[number].lookAnew(&agenda) }
         states[number].attendSoon(&agenda)
       }
     }

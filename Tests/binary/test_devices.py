@@ -190,7 +190,7 @@ def test_a_key_is_named_as_other_programs_name_it(home, hardware, uri, warned):
 
 def test_the_pin_of_a_uri_is_not_shown(home, hardware):
     hardware.pull()
-    configure(home, f"pkcs11:token=jotd;object=vault?pin-value={PIN}&x=1", passphrase="")
+    configure(home, f"pkcs11:token=jotd;object=vault?pin-value={PIN},4(2)&x=1", passphrase="")
     said = jotd("check", "--config", home.config, env=hardware.env, expect=78).stderr
     assert "object=vault?pin-value=...&x=1: it cannot be opened" in said and PIN not in said
     daemon = home.start(hardware.env)

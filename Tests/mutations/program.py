@@ -1264,7 +1264,8 @@ MUTATIONS = [
      "      let gate = gates[uri.device] ?? Gate()\n", "      let gate = Gate()\n",
      ["test_devices.py::test_a_token_is_asked_once_with_each_wrong_pin"]),
     (SECRETS, "a reload does not ask for a refused PIN again", "jotd/Preflight/Preflight.swift",
-     "if depth == .reload, asksDevices { DeviceRecords.forgetRefusals() }", "",
+     "if depth == .reload, asksDevices, diagnostics.errors.isEmpty { "
+     "DeviceRecords.forgetRefusals() }", "",
      ["test_devices.py::test_a_token_is_asked_once_with_each_wrong_pin"]),
     (SECRETS, "what a reload would do asks devices", "jotd/Preflight/Preflight.swift",
      "let asksDevices = depth != .reload || inUse != nil", "let asksDevices = true",
@@ -1273,7 +1274,7 @@ MUTATIONS = [
      "  OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);\n", "",
      ["test_devices.py::test_what_openssl_is_told_to_load_is_not_loaded_where_the_keys_are"]),
     (DEVICES, "a helper that hears no alarm stays", "jotd/Keys/DeviceProcess.swift",
-     "      processes.kill(pid)\n      _ = group", "      _ = group",
+     "      processes.kill(pid)\n      return group", "      return group",
      ["test_devices.py::test_a_driver_that_cannot_be_interrupted_is_ended"]),
     (DEVICES, "helpers outlive the daemon", "jotd/Daemon/Daemon.swift",
      "    DeviceProcess.endAll()\n", "",

@@ -4,7 +4,7 @@ import Rotation
 
 /// The process that holds a device's driver, so that whatever that does, hang or crash, is done
 /// there. jotd starts it, and talks to it on its standard input (`DeviceMessage`); it ends when
-/// jotd hangs up, or when the device takes too long.
+/// jotd hangs up, when the device takes too long, and after the first thing that fails.
 struct DeviceHelper: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: DeviceMessage.helper, abstract: "Sign with a key in a device, for jotd itself.",

@@ -200,7 +200,7 @@ final class Daemon {
     servers.store.change { $0.hookFaults = faults }
   }
 
-  /// Says which devices do not answer, and keeps saying so.
+  /// Says which devices do not answer, in the journal and in health.
   private func reportAbsence(_ keys: Keys) {
     for key in keys.all { if let failure = key.absence { reportFailure(failure, of: key.name) } }
   }
@@ -233,7 +233,11 @@ final class Daemon {
     switch news {
     case .failed(let failure): reportFailure(failure, of: key)
     case .stillFailing: break
-    case .read(let signer, let warnings, let hadFailed):
+    // What it did not sign is tried again in its own time.
+    case .read(let signer, _, _, isConfirmation: true)
+    where keys[key]?.signing?.keyID == signer.keyID:
+      break
+    case .read(let signer, let warnings, let hadFailed, _):
       // Not refused: two that change places are one for a moment.
       if let fault = keys.fault(of: signer, as: key) {
         journal.report(.warning(fault))

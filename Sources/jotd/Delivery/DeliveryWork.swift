@@ -21,8 +21,11 @@ enum DeliveryWork: Sendable {
     switch self {
     case .job(let job): mounts.place(of: job.folder)
     case .sign(let job):
+      // Not a folder, but told from all: what hangs holds up its key, and much of it its device.
       WorkPlace(
-        folder: Path("key \(job.key)"), fileSystem: "key \(job.key)", isInMemory: false)
+        folder: Path("key \(job.key)"),
+        fileSystem: "device \((job.signer as? DeviceSigner)?.device ?? job.key)",
+        isInMemory: false)
     case .sweep(let folder, _): mounts.place(of: Path("\(folder)/*.jotd"))
     }
   }

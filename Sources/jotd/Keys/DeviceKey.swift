@@ -14,7 +14,7 @@ import Rotation
 
   private let key: OpaquePointer
   private let algorithm: Algorithm
-  /// Whether a passphrase or a PIN was given.
+  /// Whether a passphrase was given, or the URI has one.
   private let isProtected: Bool
 
   /// The key at `uri`, to sign by `algorithm` with. What opens it is `passphrase`.
@@ -24,11 +24,11 @@ import Rotation
     self.isProtected = isProtected
     let question = PassphraseQuestion(passphrase)
     let found = unsafe question.withLastingMethod { method, data in
-      unsafe DeviceKey.load(uri, isProtected: passphrase != nil, method, data)
+      unsafe DeviceKey.load(uri, hasPassphrase: passphrase != nil, method, data)
     }
     guard let found = unsafe found, let key = unsafe found else {
       let refusal = DeviceKey.refusal(isProtected)
-      throw question.wasAsked && passphrase == nil
+      throw question.wasAsked && !isProtected
         ? .other("it asks for a PIN or a passphrase: name that with passphrase") : refusal
     }
     unsafe self.key = unsafe key
@@ -38,7 +38,7 @@ import Rotation
   deinit { unsafe EVP_PKEY_free(key) }
 
   private static func load(
-    _ uri: KeyURI, isProtected: Bool, _ method: OpaquePointer, _ data: UnsafeMutableRawPointer
+    _ uri: KeyURI, hasPassphrase: Bool, _ method: OpaquePointer, _ data: UnsafeMutableRawPointer
   ) -> OpaquePointer? {
     // As every program does that is not told otherwise (openssl.cnf), but for one that lacks it.
     _ = CONF_modules_load_file(nil, nil, jotd_usual_configuration())
@@ -65,7 +65,7 @@ import Rotation
     case "handle", "object":
       guard unsafe OSSL_PROVIDER_load(nil, "tpm2") != nil else { return nil }
       // Only then it asks for what the key takes.
-      let asks = isProtected && !uri.text.contains("?") ? "?pass" : ""
+      let asks = hasPassphrase && !uri.text.contains("?") ? "?pass" : ""
       return unsafe stored(uri.text + asks, method, data)
     default:
       // A key that a TPM has wrapped is a file that its provider alone understands.
@@ -167,10 +167,12 @@ import Rotation
   /// Also when it is the first signature that a device refuses: a TPM counts that as a guess.
   private static func refusal(_ isProtected: Bool) -> Refusal {
     let reasons = reasons()
-    // Words of PKCS#11's own (CKR_PIN_...), never those of a path; a TPM's come with its number.
-    // One that is locked does not count, and opens by itself in time.
+    // What the engine, the provider and others say of PKCS#11's CKR_PIN_..., never a part of a
+    // path; a TPM's words come with its number. One that is locked does not count, and opens by
+    // itself in time.
     let isOfPassphrase = reasons.contains { reason in
-      reason.words.hasPrefix("PIN ") || reason.data.contains("CKR_PIN_")
+      reason.words.hasPrefix("PIN ") || reason.words.hasPrefix("The specified PIN ")
+        || reason.data.contains("CKR_PIN_")
         || reason.data.contains("tpm:") && reason.data.contains("auth")
           && !reason.data.contains("lockout mode")
     }

@@ -29,7 +29,8 @@ final class DeviceProcess: Sendable {
 
   /// How the process ended, once it has.
   private final class End: Sendable {
-    let failure = Mutex<Failure?>(nil)
+    let fault = Mutex<Fault?>(nil)
+    /// While it runs.
     let pid = Mutex<Int32?>(nil)
     let group = DispatchGroup()
 
@@ -37,13 +38,13 @@ final class DeviceProcess: Sendable {
     func force() -> Int32? {
       guard let pid = pid.withLock(\.self) else { return nil }
       processes.kill(pid)
-      _ = group.wait(timeout: .now() + (Limits.hookKill + .milliseconds(500)).interval)
-      return processes.isImmortal(pid) ? pid : nil
+      return group.wait(timeout: .now() + Limits.hookKill.interval) == .timedOut ? pid : nil
     }
   }
 
   private static let processes = ProcessRunner()
-  private static let ending = DispatchQueue(label: "jotd.devices")
+  /// For what is done a moment later, and waits for nobody.
+  static let queue = DispatchQueue(label: "jotd.devices")
 
   /// Starts one for the key of `opening`, which is opened with `passphrase`.
   init(_ opening: DeviceMessage.Opening, _ passphrase: Secret?) throws(Fault) {
@@ -57,13 +58,13 @@ final class DeviceProcess: Sendable {
 
   deinit {
     // It hears that, and ends; unless its driver has other plans.
-    DeviceProcess.ending.asyncAfter(deadline: .now() + Limits.hookKill.interval) { [end] in
+    DeviceProcess.queue.asyncAfter(deadline: .now() + Limits.hookKill.interval) { [end] in
       if let pid = end.pid.withLock(\.self) { DeviceProcess.processes.kill(pid) }
     }
   }
 
   /// Whether a helper that could not be ended is still there.
-  static func isThere(_ pid: Int32) -> Bool { processes.isImmortal(pid) }
+  static func isThere(_ pid: Int32) -> Bool { processes.isThere(pid) }
 
   /// Ends all helpers, at the end of jotd.
   static func endAll() { processes.close() }
@@ -91,22 +92,27 @@ final class DeviceProcess: Sendable {
 
   /// Runs a helper until its end, with `input` as its standard input.
   private static func run(_ input: Int32, _ end: End) {
+    let fault: Fault?
     do throws(Failure) {
       let (how, _) = try processes.run(
         ["/proc/self/exe", DeviceMessage.helper], environment: Environment.forHelpers,
         input: Descriptor(owning: input), limit: Limits.deviceSession,
         began: { pid in end.pid.withLock { $0 = pid } })
-      end.failure.withLock { $0 = failure(how) }
-    } catch { end.failure.withLock { $0 = error } }
+      fault = self.fault(how)
+    } catch { fault = .gone(error) }
+    end.pid.withLock { $0 = nil }
+    end.fault.withLock { $0 = fault }
   }
 
   /// Nil for an end without a fault.
-  private static func failure(_ end: ProcessRunner.End) -> Failure? {
+  private static func fault(_ end: ProcessRunner.End) -> Fault? {
     switch end {
     case .exit(0): nil
-    case .exit(let status): Failure("its helper ended with the exit status \(status)")
-    case .signal(SIGALRM), .late, .immortal: unanswered
-    case .signal(let number): Failure("its driver crashed (signal \(number))")
+    case .exit(let status): .gone(Failure("its helper ended with the exit status \(status)"))
+    case .signal(SIGALRM): .unanswered(unanswered, immortal: nil)
+    case .immortal(let pid): .unanswered(unanswered, immortal: pid)
+    case .signal(let number): .gone(Failure("its driver crashed (signal \(number))"))
+    case .late: .gone(Failure("its helper was ended, because it was old"))
     }
   }
 
@@ -128,8 +134,7 @@ final class DeviceProcess: Sendable {
     if let packet, let answer = DeviceMessage.Answer(packet) { return answer }
     // Why it is gone is known a moment later.
     _ = end.group.wait(timeout: .now() + Limits.hookKill.interval)
-    let failure = end.failure.withLock(\.self) ?? Failure("its helper has ended")
-    throw failure == unanswered ? .unanswered(failure, immortal: nil) : .gone(failure)
+    throw end.fault.withLock(\.self) ?? .gone(Failure("its helper has ended"))
   }
 
   private static func fault(_ answer: DeviceMessage.Answer) -> Fault {

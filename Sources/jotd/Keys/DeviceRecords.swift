@@ -1,8 +1,8 @@
 import Rotation
 import Synchronization
 
-/// What this process remembers of each device (`KeyURI.device`), so that none is harmed or waited
-/// for more than once.
+/// What this process remembers of each device (`KeyURI.device`), so that none is harmed, and those
+/// who come after one that waited in vain do not wait, too.
 enum DeviceRecords {
   private struct Record {
     /// The passphrases that it has refused; nil for a PIN that stands in a URI. None is tried

@@ -3,7 +3,7 @@ import Rotation
 import Synchronization
 
 /// Signs with a private key that stays in a device, by a helper process. One signature at a time;
-/// each takes `Limits.devicePatience` at most.
+/// each takes a bounded time: that of opening the key, behind others of the device, and of signing.
 final class DeviceSigner: Signer {
   let algorithm: Algorithm
   let kid: String?
@@ -17,14 +17,12 @@ final class DeviceSigner: Signer {
   /// As the configuration says it.
   private let configuredKid: String?
   private let passphrase: Secret?
+  /// As a helper says it, to know when it is another.
+  private let encodedKey: [UInt8]
   private let state: Mutex<State>
-
-  private static let letting = DispatchQueue(label: "jotd.devices")
 
   private struct State {
     var process: DeviceProcess?
-    /// As the helper says it, to know when it is another.
-    var publicKey: [UInt8]
     /// Counts signatures: a helper that made none since is let go.
     var uses = 0
   }
@@ -49,15 +47,20 @@ final class DeviceSigner: Signer {
     self.uri = uri
     configuredKid = kid
     self.passphrase = passphrase
-    state = Mutex(State(publicKey: process.publicKey))
-    state.withLock { $0.process = process }
+    encodedKey = process.publicKey
+    state = Mutex(State(process: process))
     var signature: [UInt8] = []
     do throws(Failure) { try sign(Array("jotd key id".utf8), into: &signature) } catch {
       throw .unreachable(error)
     }
+    // The next key of the device may be asked for.
+    state.withLock { $0.process = nil }
   }
 
-  /// Whether `key` says what this was made by.
+  /// That of `KeyURI`.
+  var device: String { uri.device }
+
+  /// Whether `key` asks for the same, however it is opened.
   func isAsked(forBy key: KeySettings) -> Bool {
     guard case .uri(uri)? = key.secret?.source else { return false }
     return key.label.algorithm == algorithm && key.label.kid == configuredKid
@@ -94,7 +97,7 @@ final class DeviceSigner: Signer {
     }
     state.process = nil
     let process = try DeviceSigner.open(uri, algorithm, passphrase)
-    guard process.publicKey == state.publicKey else {
+    guard process.publicKey == encodedKey else {
       throw Failure("another key is there than before")
     }
     state.process = process
@@ -136,7 +139,7 @@ final class DeviceSigner: Signer {
   /// else. Who signs just then does that later.
   private func letGo(after uses: Int) {
     let deadline = DispatchTime.now() + Limits.deviceLinger.interval
-    DeviceSigner.letting.asyncAfter(deadline: deadline) { [weak self] in
+    DeviceProcess.queue.asyncAfter(deadline: deadline) { [weak self] in
       _ = self?.state.withLockIfAvailable { state in
         if state.uses == uses { state.process = nil }
       }

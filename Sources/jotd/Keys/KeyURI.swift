@@ -44,14 +44,13 @@ struct KeyURI: Hashable {
     var rest = Substring(text)
     while let start = rest.firstRange(of: attribute) {
       shown += rest[..<start.upperBound] + "..."
-      rest = rest[start.upperBound...].drop { !";&?) ,".contains($0) }
+      rest = rest[start.upperBound...].drop { !";& ".contains($0) }
     }
     return shown + rest
   }
 
-  /// What tells devices apart that count wrong passphrases, and that serve one caller at a time:
-  /// for PKCS#11 the token, as far as the URI says which (RFC 7512 section 2.3); for a TPM, which
-  /// counts by object, all of it.
+  /// What tells devices apart that count wrong passphrases: for PKCS#11 the token, as far as the
+  /// URI says which (RFC 7512 section 2.3); for a TPM, which has one for each object, all of it.
   var device: String {
     guard scheme == "pkcs11" || text.contains("pkcs11:") else { return text }
     let ofObject = ["object", "id", "type", "pin-value", "pin-source"]

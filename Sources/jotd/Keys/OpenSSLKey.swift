@@ -24,12 +24,32 @@ import Rotation
 
   deinit { unsafe EVP_PKEY_free(pointer) }
 
+  /// Has libcrypto fetch its decoders and stores, once and on one thread: while one fetches them
+  /// for the first time, another finds none, and takes a key for something else (OpenSSL 3.0).
+  private static let decoders: Void = {
+    Secret.arena
+    defer { ERR_clear_error() }
+    var der: UnsafeMutablePointer<UInt8>?
+    let key = unsafe jotd_generate_ec(group(of: .p256))
+    let count = unsafe i2d_PUBKEY(key, &der)
+    unsafe EVP_PKEY_free(key)
+    guard count > 0 else { return }
+    defer { unsafe jotd_free(der) }
+    var place = unsafe UnsafePointer(der)
+    unsafe EVP_PKEY_free(d2i_PUBKEY(nil, &place, Int(count)))
+    let source = unsafe BIO_new_mem_buf(der, count)
+    defer { unsafe BIO_free(source) }
+    let store = unsafe OSSL_STORE_attach(source, "file", nil, nil, nil, nil, nil, nil, nil)
+    unsafe OSSL_STORE_INFO_free(OSSL_STORE_load(store))
+    unsafe OSSL_STORE_close(store)
+  }()
+
   // MARK: Where it comes from
 
   /// The only private key that `encoded` has, in PEM or DER (PKCS#8, PKCS#1, SEC1, PKCS#12);
   /// `passphrase` opens it, if that is needed. Throws what is wrong with it.
   convenience init(decoding encoded: Secret, passphrase: Secret?) throws(Failure) {
-    Secret.arena
+    OpenSSLKey.decoders
     let asked = PassphraseQuestion(passphrase)
     let found = try unsafe encoded.withBytes { bytes throws(Failure) in
       try unsafe OpenSSLKey.load(bytes, asked)
@@ -107,7 +127,7 @@ import Rotation
   /// The public half alone, for what verifies; throws when it is not on its curve, or is otherwise
   /// no key.
   convenience init(_ publicKey: PublicKey) throws(Failure) {
-    Secret.arena
+    OpenSSLKey.decoders
     defer { ERR_clear_error() }
     let node = DER.publicKey(publicKey)
     let der = try Secret(capacity: node.count) { output in node.append(to: &output) }
@@ -128,7 +148,7 @@ import Rotation
 
   /// The same from an X.509 SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) in DER.
   convenience init(subjectPublicKeyInfo der: [UInt8]) throws(Failure) {
-    Secret.arena
+    OpenSSLKey.decoders
     defer { ERR_clear_error() }
     let found = unsafe der.withUnsafeBufferPointer { bytes -> OpaquePointer? in
       var place = bytes.baseAddress

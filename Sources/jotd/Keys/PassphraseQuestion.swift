@@ -28,9 +28,8 @@ final class PassphraseQuestion: @unchecked Sendable {
   func withLastingMethod<Result>(
     _ use: (_ method: OpaquePointer, _ data: UnsafeMutableRawPointer) -> Result
   ) -> Result? {
-    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(PassphraseQuestion.ask, 0) else {
-      return nil
-    }
+    guard let method = unsafe UI_UTIL_wrap_read_pem_callback(PassphraseQuestion.askLasting, 0)
+    else { return nil }
     PassphraseQuestion.lasting.withLock { $0 = self }
     unsafe UI_set_default_method(method)
     return unsafe use(method, Unmanaged.passUnretained(self).toOpaque())
@@ -38,19 +37,21 @@ final class PassphraseQuestion: @unchecked Sendable {
 
   private static let lasting = Mutex<PassphraseQuestion?>(nil)
 
+  private typealias Ask =
+    @convention(c) (UnsafeMutablePointer<CChar>?, CInt, CInt, UnsafeMutableRawPointer?) -> CInt
+
   /// pem_password_cb(3), with the question as its data.
-  private static let ask:
-    @convention(c) (UnsafeMutablePointer<CChar>?, CInt, CInt, UnsafeMutableRawPointer?) -> CInt = {
-      buffer, room, _, data in
-      guard let buffer = unsafe buffer else { return -1 }
-      let question =
-        unsafe data.map {
-          unsafe Unmanaged<PassphraseQuestion>.fromOpaque($0).takeUnretainedValue()
-        }
-        ?? lasting.withLock(\.self)
-      return unsafe question?.answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
-        ?? -1
-    }
+  private static let ask: Ask = { buffer, room, _, data in
+    guard let buffer = unsafe buffer, let data = unsafe data else { return -1 }
+    return unsafe Unmanaged<PassphraseQuestion>.fromOpaque(data).takeUnretainedValue()
+      .answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
+  }
+
+  /// The same with whatever a driver has as its data.
+  private static let askLasting: Ask = { buffer, room, _, _ in
+    guard let buffer = unsafe buffer, let question = lasting.withLock(\.self) else { return -1 }
+    return unsafe question.answer(UnsafeMutableBufferPointer(start: buffer, count: Int(room)))
+  }
 
   /// Writes it to `buffer` and gives its length, as pem_password_cb(3) asks; -1 when there is none,
   /// or one that is longer.

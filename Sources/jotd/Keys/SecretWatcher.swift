@@ -7,7 +7,8 @@ import Rotation
 @MainActor
 final class SecretWatcher {
   enum News: Sendable {
-    case read(any Signer, warnings: [String], hadFailed: Bool)
+    /// `isConfirmation`: it was only asked for because it did not sign, and had not failed itself.
+    case read(any Signer, warnings: [String], hadFailed: Bool, isConfirmation: Bool)
     case failed(Failure)
     /// As before; `retryAt` has moved.
     case stillFailing
@@ -16,7 +17,8 @@ final class SecretWatcher {
   /// What a look at the source gave.
   private enum Seen: Sendable {
     case unchanged
-    case changed(FileStatus?, Result<(signer: any Signer, warnings: [String]), Failure>)
+    case changed(
+      FileStatus?, Result<(signer: any Signer, warnings: [String]), Failure>, isDoubt: Bool)
   }
 
   /// When to look again although nothing happened; nil while all is well, or a look is under way.
@@ -56,6 +58,7 @@ final class SecretWatcher {
 
   /// Looks at the source, if it is time: at the next try after a failure, and else whenever asked.
   func look(at now: Instant) {
+    if isLooking { return }
     if let retryAt, now < retryAt, retryAt - now <= Limits.longestRetry * 2 { return }
     look()
   }
@@ -76,16 +79,17 @@ final class SecretWatcher {
     isLooking = true
     isWanted = false
     retryAt = nil
-    let isFailing = failure != nil || isDoubted
-    isDoubted = false
-    Threads.run { [loader, seen, isFailing, folders = fileWatch?.folders] in
+    let (isFailing, isDoubted) = (failure != nil || isDoubted, isDoubted)
+    self.isDoubted = false
+    Threads.run { [loader, seen, isFailing, isDoubted, folders = fileWatch?.folders] in
       let found = loader.fingerprint
       var news = Seen.unchanged
       if found != seen || isFailing {
         folders?.renew()
         news = .changed(
           found,
-          Result { () throws(Failure) in try loader.signer() })
+          Result { () throws(Failure) in try loader.signer() },
+          isDoubt: isDoubted && found == seen)
       }
       let seen = news
       MainQueue.run { [weak self] in self?.finish(seen) }
@@ -95,14 +99,16 @@ final class SecretWatcher {
   private func finish(_ news: Seen) {
     isLooking = false
     defer { if isWanted { look() } }
-    guard case .changed(let found, let result) = news else { return }
+    guard case .changed(let found, let result, let isDoubt) = news else { return }
     seen = found
     switch result {
     case .success(let (signer, warnings)):
       let hadFailed = failure != nil
       failure = nil
       backoff = Backoff()
-      hear(.read(signer, warnings: warnings, hadFailed: hadFailed))
+      hear(
+        .read(
+          signer, warnings: warnings, hadFailed: hadFailed, isConfirmation: isDoubt && !hadFailed))
     case .failure(let error):
       retryAt = .now + backoff.next()
       let isNew = failure != error

@@ -12,8 +12,8 @@ struct DeviceInspection {
   /// How long they were waited for.
   private let time: Duration
 
-  /// Opens those of `settings`. Those of one device are asked for one after the other: it may serve
-  /// one at a time, and what it refuses once is not tried for the next.
+  /// Opens those of `settings`. Those of one device are opened one after the other: it may serve
+  /// one program at a time, and what it refuses once is not tried for the next.
   init(_ settings: Settings, _ depth: Preflight.Depth) {
     var devices: [String: [(KeyURI, SecretSettings, KeySettings)]] = [:]
     for key in settings.keys.map(\.settings) {
@@ -44,7 +44,7 @@ struct DeviceInspection {
 
   /// The key at `uri`, or why it cannot be had.
   func signer(of key: KeySettings, at uri: KeyURI) -> Result<any Signer, DeviceFault> {
-    let silence = Failure("it has not answered within \(time.timeSpan)")
+    let silence = Failure("it has not answered within \(time.timeSpan), for all keys together")
     return found[key.label.name] ?? .failure(.unreachable(silence.about(uri)))
   }
 }

@@ -48,7 +48,7 @@ struct Preflight {
     SecretLoader.takeVariables(of: settings.keys.map(\.settings))
     // A reload asks once more; who only wants to know what it would do, asks no device.
     let asksDevices = depth != .reload || inUse != nil
-    if depth == .reload, asksDevices { DeviceRecords.forgetRefusals() }
+    if depth == .reload, asksDevices, diagnostics.errors.isEmpty { DeviceRecords.forgetRefusals() }
     let devices = asksDevices ? DeviceInspection(settings, depth) : nil
     let keys = settings.keys.map { key -> Key? in
       if let generated = key.settings.generated {

@@ -3,8 +3,9 @@ import Glibc
 import Rotation
 import Synchronization
 
-/// Runs programs that are not jotd's own. Whatever a program does, a run ends within its time and
-/// `Limits.hookKill`, and costs jotd a bounded number of bytes: see `linux_process_watch`.
+/// Runs programs: those of hooks, and jotd's own helpers. Whatever a program does, a run ends
+/// within its time and `Limits.hookKill`, and costs jotd a bounded number of bytes: see
+/// `linux_process_watch`.
 final class ProcessRunner: Sendable {
   enum End {
     case exit(status: Int32)
@@ -93,6 +94,11 @@ final class ProcessRunner: Sendable {
   func isImmortal(_ pid: Int32) -> Bool {
     reap()
     return state.withLock { $0.immortal.contains(pid) }
+  }
+
+  /// Whether a program is still there, which may be one that could not be killed.
+  func isThere(_ pid: Int32) -> Bool {
+    isImmortal(pid) || state.withLock { $0.running.contains(pid) }
   }
 
   /// Kills what runs, and lets nothing begin any more.
