@@ -241,7 +241,7 @@ def wrong_keys():
         "a brace": ("ES256", "{", "it begins like a JWK, and is not acceptable JSON"),
         "a secret": ("ES256", "a secret that is long enough to be one", "it is no private key"),
         "a part": ("ES256", p256[:150], "it is no private key"),
-        "noise": ("ES256", os.urandom(3000), "it is no private key"),
+        "noise": ("ES256", b"\0" + os.urandom(3000), "it is no private key"),
         "public": ("ES256", public, "it is the public half alone"),
         "two": ("ES256", p256 + p256, "it holds 2 private keys: one is allowed"),
         "koblitz": ("ES256", koblitz, "it is an EC key on neither of P-256, P-384"),
