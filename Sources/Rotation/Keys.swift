@@ -30,7 +30,8 @@ package struct Keys: Sendable {
   /// Whether `token` was signed with what signs for `identity` now.
   func areCurrent(for token: Token, of identity: Identity) -> Bool {
     guard let index = index(of: identity.key) else { return false }
-    return all[index].signing.map { token.origin == .key($0.keyID) } ?? false
+    guard case .success(let signer) = all[index].source else { return false }
+    return token.origin == .key(signer.keyID)
   }
 
   /// What verifies the tokens that are about at `now`, of all keys or of the one of this name, as a

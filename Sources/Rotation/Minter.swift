@@ -13,9 +13,13 @@ package struct Minter {
     _ template: TokenTemplate, lifetime: Duration, at now: Instant, signer: any Signer,
     random: inout some RandomNumberGenerator
   ) throws(Failure) -> Token {
-    let draft = draft(template, lifetime: lifetime, at: now, signer: signer, random: &random)
-    try signer.sign(draft.signingInput, into: &signature)
-    return draft.signed(signature)
+    let (issuedAt, expiresAt) = Minter.times(lifetime, at: now)
+    var compact = signingInput(
+      template, issuedAt: issuedAt, expiresAt: expiresAt, signer: signer, random: &random)
+    try signer.sign(compact, into: &signature)
+    Minter.append(signature, to: &compact)
+    return Token(
+      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, origin: .key(signer.keyID))
   }
 
   /// The same, but for its signature.
@@ -23,8 +27,25 @@ package struct Minter {
     _ template: TokenTemplate, lifetime: Duration, at now: Instant, signer: any Signer,
     random: inout some RandomNumberGenerator
   ) -> Draft {
+    let (issuedAt, expiresAt) = Minter.times(lifetime, at: now)
+    return Draft(
+      signingInput: signingInput(
+        template, issuedAt: issuedAt, expiresAt: expiresAt, signer: signer, random: &random),
+      issuedAt: issuedAt, expiresAt: expiresAt, signer: signer)
+  }
+
+  private static func times(
+    _ lifetime: Duration, at now: Instant
+  ) -> (issuedAt: Instant, expiresAt: Instant) {
     let issuedAt = Instant(seconds: now.wholeSeconds)
-    let expiresAt = issuedAt + lifetime
+    return (issuedAt, issuedAt + lifetime)
+  }
+
+  /// Header and claims, with room for the signature behind them.
+  private mutating func signingInput(
+    _ template: TokenTemplate, issuedAt: Instant, expiresAt: Instant, signer: any Signer,
+    random: inout some RandomNumberGenerator
+  ) -> [UInt8] {
     claims.removeAll(keepingCapacity: true)
     template.append(
       TokenTemplate.Stamp(
@@ -37,8 +58,12 @@ package struct Minter {
           claims: claims.count, signature: signer.signatureBytes))
     compact += header
     Base64URL.append(claims, to: &compact)
-    return Draft(
-      signingInput: compact, issuedAt: issuedAt, expiresAt: expiresAt, signer: signer)
+    return compact
+  }
+
+  fileprivate static func append(_ signature: [UInt8], to compact: inout [UInt8]) {
+    compact.append(UInt8(ascii: "."))
+    Base64URL.append(signature, to: &compact)
   }
 }
 
@@ -51,12 +76,10 @@ package struct Draft: Sendable {
   let signer: any Signer
 
   /// The token, with what `signer` made of `signingInput`.
-  consuming func signed(_ signature: [UInt8]) -> Token {
-    let (issuedAt, expiresAt, keyID) = (issuedAt, expiresAt, signer.keyID)
+  func signed(_ signature: [UInt8]) -> Token {
     var compact = signingInput
-    compact.append(UInt8(ascii: "."))
-    Base64URL.append(signature, to: &compact)
+    Minter.append(signature, to: &compact)
     return Token(
-      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, origin: .key(keyID))
+      compact: compact, issuedAt: issuedAt, expiresAt: expiresAt, origin: .key(signer.keyID))
   }
 }
