@@ -4,7 +4,7 @@ import Rotation
 enum DeviceFault: Error {
   /// The device did not answer, or not with a key. It may yet.
   case unreachable(Failure)
-  /// It has another kind of key than is configured.
+  /// It has another kind of key than is configured, or what opens it cannot be read.
   case unfit(Failure)
 
   var failure: Failure {

@@ -14,12 +14,6 @@ final class DeviceProcess: Sendable {
     case unanswered(Failure, immortal: Int32?)
     /// It is gone, or of no more use: another may do it.
     case gone(Failure)
-
-    var failure: Failure {
-      switch self {
-      case .passphrase(let failure), .unanswered(let failure, _), .gone(let failure): failure
-      }
-    }
   }
 
   /// As `DeviceMessage.Answer.publicKey` has it.
@@ -137,10 +131,11 @@ final class DeviceProcess: Sendable {
     throw end.fault.withLock(\.self) ?? .gone(Failure("its helper has ended"))
   }
 
+  /// The words are the driver's: whatever it says, logs and health repeat.
   private static func fault(_ answer: DeviceMessage.Answer) -> Fault {
     switch answer {
-    case .passphraseRefused(let words): .passphrase(Failure(words))
-    case .failed(let words): .gone(Failure(words))
+    case .passphraseRefused(let words): .passphrase(Failure(redacted(words)))
+    case .failed(let words): .gone(Failure(redacted(words)))
     case .publicKey, .signature: .gone(Failure("its helper speaks out of turn"))
     }
   }

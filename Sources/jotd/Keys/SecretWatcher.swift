@@ -65,7 +65,7 @@ final class SecretWatcher {
 
   /// Nothing could be signed: what holds the key is asked for it again, until it answers.
   func doubt() {
-    guard loader.key.secret?.isInDevice == true, self.failure == nil else { return }
+    guard loader.key.secret?.isInDevice == true, failure == nil else { return }
     isDoubted = true
     look()
   }

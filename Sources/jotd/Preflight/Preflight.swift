@@ -89,8 +89,7 @@ struct Preflight {
   /// A key in a device. What does not answer may yet: only a check takes that for an error.
   private static func inspectDevice(
     _ devices: DeviceInspection, _ uri: KeyURI, _ secret: SecretSettings, of key: Settings.Key,
-    _ depth: Depth,
-    _ diagnostics: Diagnostics
+    _ depth: Depth, _ diagnostics: Diagnostics
   ) -> Key? {
     guard let location = key.locations.first else { return nil }
     guard depth != .check || !SecretLoader.isOutOfReach(secret) else {
