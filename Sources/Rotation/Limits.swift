@@ -92,8 +92,8 @@ package enum Limits {
   /// a fast processor, and some 200 ms on a small one, where a watchdog waits 30 s.
   package static let slowSignaturesAtOnce = 4
 
-  /// Keys of one configuration: each takes an inotify instance, of which the kernel gives a user
-  /// 128, and a thread at each look; and a verifier may have to try all of them.
+  /// Keys of one configuration: each takes a thread at each look, and a verifier may have to try
+  /// all of them.
   package static let keys = 8
   /// Signers of a key that are still believed after they were replaced while jotd ran: whoever
   /// replaces a secret more often than that within the life of a token has a reason not to wait.

@@ -74,14 +74,14 @@ LOOP = listed("""timerfd read 1
 - timerfd_settime 1 2 1..9
 eventfd read 1 2 3
 eventpoll epoll_wait 1 2 3 4 5 6
-- epoll_ctl 2
+inotify epoll_ctl 3
 - poll 1 2
 secret newfstatat 1 2
 log write 1""")
 # The kernel does not fail to write to an eventfd that is not full, to change what epoll watches
 # already, or to wake a thread.
 UNFAILING = listed("""eventfd write 1 2 3
-- epoll_ctl 1 3 4
+- epoll_ctl 1 2 3 4
 - futex 1 2 3""")
 # After five idle seconds the threads are gone, and the next rotation makes new ones.
 THREADS = listed("""- clone3 1 1..2
@@ -231,6 +231,7 @@ class House(Home):
     def near(self, daemon, about):
         """The paths that stand for what a call of the loop is about."""
         return {"-": [], "secret": [self.secret], "log": [os.readlink(f"/proc/{daemon.pid}/fd/2")],
+                "inotify": ["anon_inode:inotify"],
                 }.get(about, [f"anon_inode:[{about}]"])
 
     @property

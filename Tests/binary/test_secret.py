@@ -2,6 +2,7 @@
 read is said."""
 
 import os
+import pathlib
 import subprocess
 import time
 
@@ -31,6 +32,35 @@ def test_a_secret_that_a_reload_names_is_watched(home):
     home.write_secret("the first one does not count any more, whatever it is")
     time.sleep(0.2)
     assert daemon.count("the secret changed") == changes + 1
+
+
+@pytest.mark.parametrize("leaves", ["the token", "the secret"])
+def test_a_folder_of_a_secret_and_of_tokens_is_watched_for_the_one_that_stays(home, leaves):
+    """By one instance of inotify(7): the kernel gives the programs of a user 128."""
+    for name in ("other", "tokens"):
+        home.path(name).mkdir(mode=0o700)
+    home.path("other/secret").write_text(SECRET)
+    home.path("other/secret").chmod(0o600)
+    home.configure(many(1, "1d", "1h"))
+    daemon = home.start().ready()
+    was, now = ((f"{home.path('i0.jwt')}", f"{home.path('tokens/i0.jwt')}")
+                if leaves == "the token" else (f"{home.secret}", f"{home.path('other/secret')}"))
+    home.config.write_text(home.config.read_text().replace(was, now))
+    daemon.reload()
+    token = home.path("tokens/i0.jwt" if leaves == "the token" else "i0.jwt")
+    eventually(token.exists)
+    time.sleep(0.3)
+    if leaves == "the token":
+        home.write_secret(OTHER)
+        eventually(lambda: accepted(token.read_text(), OTHER))
+    else:
+        token.unlink()
+        eventually(token.exists)
+        home.path("other/secret").write_text(OTHER)
+        eventually(lambda: accepted(token.read_text(), OTHER))
+    if os.geteuid() == 0:
+        opened = [os.readlink(path) for path in pathlib.Path(f"/proc/{daemon.pid}/fd").iterdir()]
+        assert opened.count("anon_inode:inotify") == 1
 
 
 @pytest.mark.parametrize("way", ["written over", "moved there"])

@@ -261,11 +261,11 @@ MUTATIONS = [
      "!caller.ticket.hasLeft, store[name]?.isAwaited == nil,",
      ["test_hanging.py::test_a_token_that_a_reload_is_about_to_make_is_waited_for"]),
     (FRESH, "that a folder is another one by now tells nothing", "jotd/Delivery/FolderWatch.swift",
-     "      queue.async { self.lose(folder.path) }\n", "",
+     "      inotify.queue.async { self.lose(folder.path) }\n", "",
      ["test_displacement.py::"
       "test_all_of_a_folder_whose_parent_was_replaced_comes_back_with_one_token"]),
     (HOLDING_UP, "every change wakes a thread", "jotd/System/Inotify.swift",
-     "        self.telling.withLock { $0.source?.cancel() }\n", "",
+     "        self.state.withLock { $0.source?.cancel() }\n", "",
      ["test_displacement.py::test_a_busy_folder_wakes_nobody_for_each_change"]),
     (HONEST, "its own rotations are changes by others", "jotd/Delivery/FolderWatch.swift",
      "if event.cookie != 0 { rename = event.cookie }", "",

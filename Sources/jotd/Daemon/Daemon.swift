@@ -53,13 +53,14 @@ final class Daemon {
       reload: { mailbox.post(.reload($0)) },
       ring: { mailbox.post(.ring($0, $1, done: $2)) }, report: { journal.report($0) })
     servers = Servers(loaded, control, journal)
-    deliveries = DeliveryWorkers { mailbox.put(.deliveries($0)) }
+    let inotify = Inotify()
+    deliveries = DeliveryWorkers(inotify) { mailbox.put(.deliveries($0)) }
     hooks = HookRunner(servers.store) { mailbox.put(.happened($0)) }
     let rings = KeyRings { mailbox.put(.rings($0)) }
     self.rings = rings
     reloader = Reloader(
       path, servers.sockets, rings: { rings.inUse }, hear: { mailbox.put(.reloading($0)) })
-    secrets = SecretWatchers { mailbox.put(.secret(key: $0, $1)) }
+    secrets = SecretWatchers(inotify) { mailbox.put(.secret(key: $0, $1)) }
     driver = RotatorDriver(keys: loaded.keys)
     journal.report(.started(version: version, identities: settings.identities.count))
     for warning in loaded.warnings + SocketActivation.warnings { journal.report(.warning(warning)) }

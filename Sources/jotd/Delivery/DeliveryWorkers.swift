@@ -28,12 +28,13 @@ final class DeliveryWorkers {
   /// Folders that are still to be cleared of what a crash left there.
   private var sweeps = 0
 
-  init(hear: @escaping @MainActor (News) -> Void) {
+  init(_ inotify: Inotify?, hear: @escaping @MainActor (News) -> Void) {
     self.hear = hear
     let tell: @Sendable (News) -> Void = { news in MainQueue.run { hear(news) } }
-    let watch = FolderWatch(changed: { tell(.changed($0)) }, lacking: { tell(.blind($0)) })
+    let watch = inotify.map {
+      FolderWatch($0, changed: { tell(.changed($0)) }, lacking: { tell(.blind($0)) })
+    }
     self.watch = watch
-    watch?.begin()
     workers = WorkerPool(
       makeWorker: { [sockets] in
         var worker = DeliveryWorker(sockets, watch)

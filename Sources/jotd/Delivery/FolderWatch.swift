@@ -29,29 +29,28 @@ final class FolderWatch: Sendable {
   }
 
   private let inotify: Inotify
+  private let listener: Inotify.Listener
   private let state = Mutex(State())
   private let pending = Mutex(Pending())
   /// Counts the folders that ceased to be watched.
   private let losses = Atomic(0)
-  private let queue = DispatchQueue(label: "jotd.changes")
   private let changed: @Sendable (Set<Path>) -> Void
   private let lacking: @Sendable (Failure) -> Void
 
-  /// `changed` is called, on a queue of the watch's own, with the paths of deliveries that somebody
-  /// may have changed; `lacking` once, on any thread, when not all folders can be watched. Nil when
-  /// the kernel gives no watch at all.
-  init?(
+  /// Tells for as long as the process runs: `changed` is called on another thread with the paths
+  /// of deliveries that somebody may have changed; `lacking` once, on any thread, when not all
+  /// folders can be watched.
+  init(
+    _ inotify: Inotify,
     changed: @escaping @Sendable (Set<Path>) -> Void,
     lacking: @escaping @Sendable (Failure) -> Void
   ) {
-    guard let inotify = Inotify() else { return nil }
     self.inotify = inotify
     self.changed = changed
     self.lacking = lacking
+    listener = inotify.makeListener()
+    inotify.listen(listener) { self.hear($0) }
   }
-
-  /// Begins to tell, for as long as the process runs.
-  func begin() { inotify.begin(on: queue) { self.hear($0) } }
 
   /// From now on, the deliveries to these paths count, and no others.
   func want(_ paths: Set<Path>) {
@@ -97,7 +96,7 @@ final class FolderWatch: Sendable {
       guard isKnown else { throw Failure(errno: ENOSPC) }
       // truncate(2) opens nothing, and so closes nothing.
       let watch = try inotify.watch(
-        "/proc/self/fd/\(folder.descriptor.number)", eachWrite: true)
+        "/proc/self/fd/\(folder.descriptor.number)", listener, eachWrite: true)
       let isOther = state.withLock { state in
         let before = state.watches[folder.path]
         if before == watch { return false }
@@ -111,7 +110,7 @@ final class FolderWatch: Sendable {
         return false
       }
       guard isOther else { return Mark(watch: watch, losses: losses) }
-      queue.async { self.lose(folder.path) }
+      inotify.queue.async { self.lose(folder.path) }
       return nil
     } catch {
       let isFirst = state.withLock { state in
@@ -138,10 +137,10 @@ final class FolderWatch: Sendable {
     state.folders[watch]?.remove(folder)
     guard state.folders[watch]?.isEmpty == true else { return }
     state.folders[watch] = nil
-    inotify.forget(watch)
+    inotify.forget(watch, listener)
   }
 
-  // MARK: On the watch's queue
+  // MARK: On the queue of inotify
 
   private func hear(_ events: [Inotify.Event]) {
     let found = paths(of: events)
@@ -213,7 +212,7 @@ final class FolderWatch: Sendable {
     }
     if !ready.isEmpty { changed(ready) }
     guard let rest else { return }
-    queue.asyncAfter(deadline: .now() + (rest - now).interval) {
+    inotify.queue.asyncAfter(deadline: .now() + (rest - now).interval) {
       self.pending.withLock { $0.isArmed = false }
       self.tell()
     }

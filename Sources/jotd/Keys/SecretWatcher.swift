@@ -42,7 +42,7 @@ final class SecretWatcher {
   /// fingerprint from before that. From now on, `hear` is called on the main queue with what is
   /// new.
   init(
-    _ loader: SecretLoader, seen: FileStatus?, failure: Failure?,
+    _ loader: SecretLoader, _ inotify: Inotify?, seen: FileStatus?, failure: Failure?,
     hear: @escaping @MainActor (News) -> Void
   ) {
     self.loader = loader
@@ -50,8 +50,8 @@ final class SecretWatcher {
     self.failure = failure
     self.hear = hear
     if failure != nil { retryAt = .now + backoff.next() }
-    guard let path = loader.path else { return }
-    fileWatch = FileWatch(path) { [weak self] in
+    guard let path = loader.path, let inotify else { return }
+    fileWatch = FileWatch(path, inotify) { [weak self] in
       MainQueue.run { self?.look() }
     }
   }
@@ -81,11 +81,11 @@ final class SecretWatcher {
     retryAt = nil
     let (isFailing, isDoubted) = (failure != nil || isDoubted, isDoubted)
     self.isDoubted = false
-    Threads.run { [loader, seen, isFailing, isDoubted, folders = fileWatch?.folders] in
+    Threads.run { [loader, seen, isFailing, isDoubted, fileWatch] in
       let found = loader.fingerprint
       var news = Seen.unchanged
       if found != seen || isFailing {
-        folders?.renew()
+        fileWatch?.renew()
         news = .changed(
           found,
           Result { () throws(Failure) in try loader.signer() },

@@ -4,10 +4,16 @@ import Rotation
 @MainActor
 final class SecretWatchers {
   private var watchers: [SecretWatcher] = []
+  private let inotify: Inotify?
   private let hear: @MainActor (_ key: String, SecretWatcher.News) -> Void
 
   /// `hear` is called on the main queue with what is new, and the name of the key that it is about.
-  init(hear: @escaping @MainActor (_ key: String, SecretWatcher.News) -> Void) { self.hear = hear }
+  init(
+    _ inotify: Inotify?, hear: @escaping @MainActor (_ key: String, SecretWatcher.News) -> Void
+  ) {
+    self.inotify = inotify
+    self.hear = hear
+  }
 
   /// When to look again although nothing happened; nil while all is well.
   var retryAt: Instant? { watchers.compactMap(\.retryAt).min() }
@@ -15,13 +21,11 @@ final class SecretWatchers {
   /// Watches these from now on, and no others; `fingerprint` is that of the secret's source from
   /// before it was read. Those that `keys` lack are tried again.
   func watch(_ secrets: [(loader: SecretLoader, fingerprint: FileStatus?)], _ keys: Keys) {
-    // Before others are made: the kernel gives a user so many and no more.
-    watchers = []
     watchers = secrets.map { loader, fingerprint in
       let name = loader.key.label.name
-      return SecretWatcher(loader, seen: fingerprint, failure: keys[name]?.absence) { [hear] in
-        hear(name, $0)
-      }
+      return SecretWatcher(
+        loader, inotify, seen: fingerprint, failure: keys[name]?.absence
+      ) { [hear] in hear(name, $0) }
     }
   }
 

@@ -3,8 +3,9 @@ import Glibc
 import Rotation
 import Synchronization
 
-/// Notices what happens in folders (inotify(7)). One watch per inode of a folder: whoever watches
-/// it once more gets the same.
+/// Notices what happens in folders (inotify(7)), for all of jotd's parts that want to know: by one
+/// instance, because the kernel gives the programs of a user 128 of them. There is one watch for an
+/// inode, whoever watches it and by whichever path.
 final class Inotify: Sendable {
   typealias Watch = Int32
 
@@ -27,67 +28,118 @@ final class Inotify: Sendable {
     var isForgotten: Bool { has(Int(IN_IGNORED)) }
   }
 
-  private struct Telling {
-    var source: (any DispatchSourceRead)?
-    var hasEnded = false
+  /// A part of jotd that is told what happens in folders of its own.
+  struct Listener {
+    fileprivate let number: Int
   }
 
-  private let descriptor: Int32
-  private let telling = Mutex(Telling())
+  private struct Ear {
+    var watches: Set<Watch> = []
+    var hear: @Sendable ([Event]) -> Void = { _ in }
+  }
 
-  /// Nil when the kernel gives none (`fs.inotify.max_user_instances`).
+  private struct State {
+    var ears: [Int: Ear] = [:]
+    var lastNumber = 0
+    var source: (any DispatchSourceRead)?
+  }
+
+  /// Where listeners are told.
+  let queue = DispatchQueue(label: "jotd.changes")
+  private let descriptor: Int32
+  private let state = Mutex(State())
+
+  /// Nil when the kernel gives none (`fs.inotify.max_user_instances`). It is there as long as the
+  /// process is.
   init?() {
     descriptor = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
     guard descriptor >= 0 else { return nil }
+    begin()
   }
 
-  deinit { close(descriptor) }
+  func makeListener() -> Listener {
+    state.withLock { state in
+      state.lastNumber += 1
+      state.ears[state.lastNumber] = Ear()
+      return Listener(number: state.lastNumber)
+    }
+  }
+
+  /// Calls `hear` on `queue`, where nothing may hang, with what happens in the folders that the
+  /// listener watches, gathered for `Limits.changeGathering`: much of it belongs together, and a
+  /// busy folder wakes nobody more often. Until `end`.
+  func listen(_ listener: Listener, _ hear: @escaping @Sendable ([Event]) -> Void) {
+    state.withLock { $0.ears[listener.number]?.hear = hear }
+  }
+
+  /// Nothing more is told to this listener, but for what is being told now.
+  func end(_ listener: Listener) {
+    state.withLock { state in
+      for watch in state.ears[listener.number]?.watches ?? [] { forget(watch, listener, &state) }
+      state.ears[listener.number] = nil
+    }
+  }
 
   /// Watches the folder at `path` for anything that changes what its readers find: what is written
   /// counts when its writer closes it, or with `eachWrite` at once. The path is followed, which can
   /// hang. Throws ENOSPC when `fs.inotify.max_user_watches` are in use.
-  func watch(_ path: String, eachWrite: Bool = false) throws(Failure) -> Watch {
+  func watch(_ path: String, _ listener: Listener, eachWrite: Bool = false) throws(Failure) -> Watch
+  {
+    // Others may watch it too, for more or for less.
     let events =
       IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
-      | IN_DELETE_SELF | IN_MOVE_SELF | Int32(IN_ONLYDIR) | (eachWrite ? IN_MODIFY : 0)
-    return try result { unsafe inotify_add_watch(descriptor, path, UInt32(events)) }
+      | IN_DELETE_SELF | IN_MOVE_SELF | Int32(IN_ONLYDIR | IN_MASK_ADD)
+      | (eachWrite ? IN_MODIFY : 0)
+    let watch = try result { unsafe inotify_add_watch(descriptor, path, UInt32(events)) }
+    // Where it is being forgotten by the last of the others at this moment, that it is forgotten is
+    // told to this one too.
+    state.withLock { _ = $0.ears[listener.number]?.watches.insert(watch) }
+    return watch
   }
 
-  /// What had happened there and was not taken yet may still come.
-  func forget(_ watch: Watch) { inotify_rm_watch(descriptor, watch) }
+  /// What had happened there and was not taken yet is not told any more.
+  func forget(_ watch: Watch, _ listener: Listener) {
+    state.withLock { forget(watch, listener, &$0) }
+  }
+
+  private func forget(_ watch: Watch, _ listener: Listener, _ state: inout State) {
+    guard state.ears[listener.number]?.watches.remove(watch) != nil else { return }
+    if state.ears.values.contains(where: { $0.watches.contains(watch) }) { return }
+    inotify_rm_watch(descriptor, watch)
+  }
 
   // MARK: Telling
 
-  /// Calls `hear` on `queue` with what happens until `end`, gathered for `Limits.changeGathering`:
-  /// much of it belongs together, and a busy folder wakes nobody more often. To be called once.
-  func begin(on queue: DispatchQueue, _ hear: @escaping @Sendable ([Event]) -> Void) {
-    telling.withLock { telling in
-      if telling.hasEnded { return }
+  private func begin() {
+    state.withLock { state in
       let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
       // By another source each time: one that rests between two events stays in libdispatch's epoll
       // set, for errors, and because the kernel does not say of what it tells the readers of
-      // inotify, every change would wake libdispatch's thread. The descriptor is open until the
-      // source is done.
-      source.setCancelHandler { @Sendable in withExtendedLifetime(self) {} }
+      // inotify, every change would wake libdispatch's thread.
       source.setEventHandler { @Sendable in
-        self.telling.withLock { $0.source?.cancel() }
-        queue.asyncAfter(deadline: .now() + Limits.changeGathering.interval) {
-          if self.telling.withLock(\.hasEnded) { return }
-          hear(self.take())
-          self.begin(on: queue, hear)
+        self.state.withLock { $0.source?.cancel() }
+        self.queue.asyncAfter(deadline: .now() + Limits.changeGathering.interval) {
+          self.tell(self.take())
+          self.begin()
         }
       }
       source.activate()
-      telling.source = source
+      state.source = source
     }
   }
 
-  /// Nothing more is told, but for what is being told now. Closes nothing yet.
-  func end() {
-    telling.withLock { telling in
-      telling.hasEnded = true
-      telling.source?.cancel()
+  private func tell(_ events: [Event]) {
+    let told = state.withLock { state in
+      let ears = state.ears.values.map { ear in
+        let heard = events.filter { $0.isOverflow || ear.watches.contains($0.watch) }
+        return (ear.hear, heard)
+      }
+      for event in events where event.isForgotten {
+        for number in state.ears.keys { state.ears[number]?.watches.remove(event.watch) }
+      }
+      return ears
     }
+    for (hear, heard) in told where !heard.isEmpty { hear(heard) }
   }
 
   /// Takes what happened, in order: not more than the kernel keeps at once, because who writes fast
