@@ -79,6 +79,21 @@ def test_a_secret_is_noticed_that_is(home, way):
     eventually(lambda: accepted(home.read("i0.jwt"), OTHER))
 
 
+def test_a_secret_is_not_read_before_it_is_whole(home):
+    """Also where deliveries are beside it, of which each write counts."""
+    home.configure(many(1, "1d", "1h"))
+    daemon = home.start().ready()
+    time.sleep(0.3)
+    with home.secret.open("w") as file:
+        for start in range(0, len(OTHER), 8):
+            file.write(OTHER[start:start + 8])
+            file.flush()
+            time.sleep(0.1)
+        assert daemon.count("secret") == 0
+    eventually(lambda: accepted(home.read("i0.jwt"), OTHER))
+    assert daemon.count("the secret changed") == 1 and daemon.count("cannot be read") == 0
+
+
 def test_a_secret_behind_links_is_watched_after_each_of_its_changes(home):
     for name in ("one", "two"):
         home.path(name).mkdir()

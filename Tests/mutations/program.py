@@ -192,6 +192,9 @@ MUTATIONS = [
      "IN_CLOSE_WRITE", SECRET_EVENTS),
     (SECRETS, "a secret that is written over goes unnoticed", "jotd/System/Inotify.swift",
      "IN_CLOSE_WRITE | IN_MOVED_TO", "IN_MOVED_TO", SECRET_EVENTS),
+    (SECRETS, "a secret that is still written counts", "jotd/System/Inotify.swift",
+     " && (ear.hearsEachWrite || !$0.isWrite)", "",
+     ["test_secret.py::test_a_secret_is_not_read_before_it_is_whole"]),
     (SECRETS, "what a link leads to is not watched", "jotd/System/FileWatch.swift",
      "[path, FileSystem.resolved(path)].compactMap(\\.self)", "[path]", LINKS),
     (SECRETS, "only the file that a link leads to is watched", "jotd/System/FileWatch.swift",
@@ -243,7 +246,7 @@ MUTATIONS = [
 
     # What others do to files
     (FRESH, "truncating a token goes unnoticed", "jotd/Delivery/FolderWatch.swift",
-     ", eachWrite: true", "",
+     "hearsEachWrite: true", "",
      ["test_displacement.py::test_what_is_taken_away_is_put_back_and_said_once[cut]"]),
     (FRESH, "that a folder goes is not noticed", "jotd/Delivery/FolderWatch.swift",
      "event.isFolderGone || event.isForgotten", "false",

@@ -48,7 +48,8 @@ final class FolderWatch: Sendable {
     self.inotify = inotify
     self.changed = changed
     self.lacking = lacking
-    listener = inotify.makeListener()
+    // truncate(2) opens nothing, and so closes nothing.
+    listener = inotify.makeListener(hearsEachWrite: true)
     inotify.listen(listener) { self.hear($0) }
   }
 
@@ -94,9 +95,8 @@ final class FolderWatch: Sendable {
     guard isWanted else { return Mark(watch: nil, losses: losses) }
     do throws(Failure) {
       guard isKnown else { throw Failure(errno: ENOSPC) }
-      // truncate(2) opens nothing, and so closes nothing.
       let watch = try inotify.watch(
-        "/proc/self/fd/\(folder.descriptor.number)", listener, eachWrite: true)
+        "/proc/self/fd/\(folder.descriptor.number)", listener)
       let isOther = state.withLock { state in
         let before = state.watches[folder.path]
         if before == watch { return false }

@@ -23,6 +23,8 @@ final class Inotify: Sendable {
     func has(_ bits: Int) -> Bool { what & UInt32(truncatingIfNeeded: bits) != 0 }
     /// The folder was removed, moved away or unmounted: it is not at its path any more.
     var isFolderGone: Bool { has(Int(IN_DELETE_SELF) | Int(IN_MOVE_SELF) | Int(IN_UNMOUNT)) }
+    /// Something was written, and may go on.
+    var isWrite: Bool { has(Int(IN_MODIFY)) }
     var isOverflow: Bool { has(Int(IN_Q_OVERFLOW)) }
     /// The watch is no more.
     var isForgotten: Bool { has(Int(IN_IGNORED)) }
@@ -31,9 +33,11 @@ final class Inotify: Sendable {
   /// A part of jotd that is told what happens in folders of its own.
   struct Listener {
     fileprivate let number: Int
+    fileprivate let hearsEachWrite: Bool
   }
 
   private struct Ear {
+    let hearsEachWrite: Bool
     var watches: Set<Watch> = []
     var hear: @Sendable ([Event]) -> Void = { _ in }
   }
@@ -57,11 +61,12 @@ final class Inotify: Sendable {
     begin()
   }
 
-  func makeListener() -> Listener {
+  /// What is written counts for it when its writer closes it, or with `hearsEachWrite` at once.
+  func makeListener(hearsEachWrite: Bool = false) -> Listener {
     state.withLock { state in
       state.lastNumber += 1
-      state.ears[state.lastNumber] = Ear()
-      return Listener(number: state.lastNumber)
+      state.ears[state.lastNumber] = Ear(hearsEachWrite: hearsEachWrite)
+      return Listener(number: state.lastNumber, hearsEachWrite: hearsEachWrite)
     }
   }
 
@@ -80,16 +85,14 @@ final class Inotify: Sendable {
     }
   }
 
-  /// Watches the folder at `path` for anything that changes what its readers find: what is written
-  /// counts when its writer closes it, or with `eachWrite` at once. The path is followed, which can
-  /// hang. Throws ENOSPC when `fs.inotify.max_user_watches` are in use.
-  func watch(_ path: String, _ listener: Listener, eachWrite: Bool = false) throws(Failure) -> Watch
-  {
+  /// Watches the folder at `path` for anything that changes what its readers find. The path is
+  /// followed, which can hang. Throws ENOSPC when `fs.inotify.max_user_watches` are in use.
+  func watch(_ path: String, _ listener: Listener) throws(Failure) -> Watch {
     // Others may watch it too, for more or for less.
     let events =
       IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
       | IN_DELETE_SELF | IN_MOVE_SELF | Int32(IN_ONLYDIR | IN_MASK_ADD)
-      | (eachWrite ? IN_MODIFY : 0)
+      | (listener.hearsEachWrite ? IN_MODIFY : 0)
     let watch = try result { unsafe inotify_add_watch(descriptor, path, UInt32(events)) }
     // Where it is being forgotten by the last of the others at this moment, that it is forgotten is
     // told to this one too.
@@ -131,7 +134,9 @@ final class Inotify: Sendable {
   private func tell(_ events: [Event]) {
     let told = state.withLock { state in
       let ears = state.ears.values.map { ear in
-        let heard = events.filter { $0.isOverflow || ear.watches.contains($0.watch) }
+        let heard = events.filter {
+          $0.isOverflow || ear.watches.contains($0.watch) && (ear.hearsEachWrite || !$0.isWrite)
+        }
         return (ear.hear, heard)
       }
       for event in events where event.isForgotten {
