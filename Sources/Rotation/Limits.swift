@@ -208,9 +208,10 @@ package enum Limits {
   /// Connections of the sockets for public keys at once: verifiers fetch them once an hour or so.
   package static let publicKeyConnections = 128
   /// Descriptors that connections leave to rotations: two for each worker, hanging ones included,
-  /// and the folders that it keeps, four for each hook, and 32 for the journal, timers and files
-  /// that are read.
-  package static let descriptorsReserved = (2 + foldersKept) * workersInAll + 4 * hookWorkers + 32
+  /// and the folders that it keeps, four for each hook, four for each key, whose file is read or
+  /// whose device's helper begins, and 32 for the journal, timers and other files that are read.
+  package static let descriptorsReserved =
+    (2 + foldersKept) * workersInAll + 4 * hookWorkers + 4 * keys + 32
   /// Descriptors without which nothing starts: timers, queues, the journal, and a few for
   /// deliveries.
   package static let fewestDescriptors = 64

@@ -169,6 +169,13 @@ def test_it_signs_by_every_algorithm(home, hardware, algorithm):
     assert thumbprint(key) in printed.stdout
 
 
+def test_a_token_that_would_be_too_long_is_not_signed(home, hardware):
+    configure(home)
+    said = jotd("mint", "--config", home.config, "--key", "vault", *CLAIMS, "--claim",
+                f"more={'x' * 40_000}", env=hardware.env, expect=71).stderr
+    assert "not longer than 32768 bytes: leave claims out" in said and "wrong" not in said
+
+
 @pytest.mark.parametrize("uri,warned", [
     (f"pkcs11:token=jotd;object=vault;type=private?pin-value={PIN}", True),
     (f"pkcs11:token=jotd;object=vault;pin-value={PIN}", True),
@@ -372,10 +379,11 @@ def logins(hardware, tmp_path):
     return lambda: file.read_text().split("\n")[:-1]
 
 
-def test_a_token_is_asked_once_with_each_wrong_pin(home, hardware, logins):
+@pytest.mark.parametrize("way", ["pkcs11:", "org.openssl.engine:pkcs11:pkcs11:"])
+def test_a_token_is_asked_once_with_each_wrong_pin(home, hardware, logins, way):
     """However many keys it has, whoever asks, and in whatever order PINs come and go."""
     hardware.write_pin("000000")
-    other = ('  other: { algorithm: RS256, private_key: { uri: "pkcs11:object=rsa;token=jotd", '
+    other = (f'  other: {{ algorithm: RS256, private_key: {{ uri: "{way}object=rsa;token=jotd", '
              "passphrase: { file: @/pin } } }")
     daemon = configure(home, key=other).start(hardware.env)
     daemon.wait_for("ready: 1 of 2 identities delivered, failing: a")

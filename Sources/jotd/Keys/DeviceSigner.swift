@@ -71,6 +71,10 @@ final class DeviceSigner: Signer {
   }
 
   func sign(_ message: [UInt8], into signature: inout [UInt8]) throws(Failure) {
+    // The helper takes no more, and a token has none.
+    guard message.count <= Limits.tokenBytes else {
+      throw Failure("a token is not longer than \(Limits.tokenBytes) bytes: leave claims out")
+    }
     signature = try state.withLock { state throws(Failure) in
       do throws(Failure) {
         let made = try make(message, &state)

@@ -50,14 +50,17 @@ struct KeyURI: Hashable {
   }
 
   /// What tells devices apart that count wrong passphrases: for PKCS#11 the token, as far as the
-  /// URI says which (RFC 7512 section 2.3); for a TPM, which has one for each object, all of it.
+  /// URI says which (RFC 7512 section 2.3), whatever reaches it; for a TPM, which has one for each
+  /// object, all of it.
   var device: String {
     guard scheme == "pkcs11" || text.contains("pkcs11:") else { return text }
-    let ofObject = ["object", "id", "type", "pin-value", "pin-source"]
-    let attributes = text.drop { $0 != ":" }.split { ":;?&".contains($0) }
-    return attributes.filter { attribute in
-      !ofObject.contains { attribute.hasPrefix("\($0)=") }
-    }.sorted().joined(separator: ";")
+    let others = [
+      "object", "id", "type", "pin-value", "pin-source", "module-path", "module-name",
+    ]
+    let attributes = text.split { ":;?&".contains($0) }.filter { attribute in
+      attribute.contains("=") && !others.contains { attribute.hasPrefix("\($0)=") }
+    }
+    return "pkcs11:" + attributes.sorted().joined(separator: ";")
   }
 
   /// The URI without what names a PKCS#11 module, and the path of that, where it is named by
