@@ -93,13 +93,13 @@ struct SimulatedHost {
     rotator = Rotator(keys: keys.keys)
   }
 
-  /// Lives for `steps` steps; throws the first violation.
-  mutating func live(steps: Int) throws {
+  /// Lives for `steps` steps, unless that is of no use any more; throws the first violation.
+  mutating func live(steps: Int, while isOfUse: () -> Bool) throws {
     clock.drift = Int64.random(in: -500...500, using: &random)
     identities = try makeIdentities()
     choosePublished()
     try restart(isFirst: true)
-    for _ in 0..<steps {
+    for _ in 0..<steps where isOfUse() {
       try happen()
       try pass()
     }
