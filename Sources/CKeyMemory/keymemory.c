@@ -44,6 +44,9 @@ static void *reallocate(void *bytes, size_t count, const char *file, int line) {
   return other;
 }
 
+// Held for as long as the process is: nobody lets go of it.
+static OSSL_PROVIDER *standard;
+
 int keymemory_prepare(size_t bytes) {
   if (!CRYPTO_set_mem_functions(allocate, reallocate, release))
     return 0;
@@ -51,7 +54,8 @@ int keymemory_prepare(size_t bytes) {
   // where the keys are.
   OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
   // Before threads ask for what is in it, of which some would find nothing while it comes up.
-  return CRYPTO_secure_malloc_init(bytes, 64) && OSSL_PROVIDER_load(NULL, "default") != NULL;
+  return CRYPTO_secure_malloc_init(bytes, 64) &&
+         (standard = OSSL_PROVIDER_load(NULL, "default")) != NULL;
 }
 
 void keymemory_enter(void) { mode = SECURE; }
