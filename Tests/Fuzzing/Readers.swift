@@ -225,6 +225,7 @@ private func fate(of content: [UInt8], at delivery: Delivery, of identity: Ident
         case .write(let bytes): written = bytes
         case .remove: fatalError("a delivery is removed")
         }
+      case .sign: fatalError("what signs here is asked for elsewhere")
       case .report(.kept): isKept = true
       case .report: break
       }
