@@ -341,9 +341,14 @@ class Watch(threading.Thread):
         return self.seen
 
 
-def side_by_side(check, cases, workers=20):
-    """Checks every case, some at a time: each mostly waits. Fails with all that is wrong, by case;
-    returns what the checks returned."""
+# Cases that are checked at a time: each mostly waits, and has a daemon, which takes one of the 128
+# instances of inotify(7) that all tests beside one another have.
+AT_ONCE = 20
+
+
+def side_by_side(check, cases):
+    """Checks every case, some at a time. Fails with all that is wrong, by case; returns what the
+    checks returned."""
     wrong = []
 
     def attempt(case):
@@ -351,7 +356,7 @@ def side_by_side(check, cases, workers=20):
             return check(case)
         except Exception as error:
             wrong.append(f"{case}: {type(error).__name__}: {error}")
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(attempt, cases))
     assert not wrong, "\n".join([f"{len(wrong)} of {len(cases)} cases:", *wrong])
     return results

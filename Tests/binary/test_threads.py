@@ -40,7 +40,7 @@ def test_a_start_finds_nothing_wrong(home, calls):
     trace = home.path("trace")
     daemon = home.start(prefix=refusing(calls, trace)).ready()
     assert refused(trace)
-    assert not daemon.count("hangs") and not daemon.count("does not answer"), daemon.lines
+    assert not daemon.count(" hang") and not daemon.count("does not answer"), daemon.lines
     assert "another jotd runs" in jotd("run", "--config", home.config, expect=73).stderr
 
 

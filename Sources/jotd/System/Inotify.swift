@@ -94,8 +94,9 @@ final class Inotify: Sendable {
       | IN_DELETE_SELF | IN_MOVE_SELF | Int32(IN_ONLYDIR | IN_MASK_ADD)
       | (listener.hearsEachWrite ? IN_MODIFY : 0)
     let watch = try result { unsafe inotify_add_watch(descriptor, path, UInt32(events)) }
-    // Where it is being forgotten by the last of the others at this moment, that it is forgotten is
-    // told to this one too.
+    // Where the last of the others forgets it at this moment, this one is told so, unless its
+    // thread stands still for as long as changes are gathered: then the next look or write watches
+    // anew.
     state.withLock { _ = $0.ears[listener.number]?.watches.insert(watch) }
     return watch
   }
